@@ -1,0 +1,597 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Channel is the way by which customer and company meet.
+//
+// +kubebuilder:validation:Enum=Web;MobileApp;Email;Phone;Chat;Social;Store;Partner;SMS;Mail;Search;Advertising;Kiosk;Device;Event;Other
+type Channel string
+
+// Ownership tells who controls a touchpoint.
+//
+// +kubebuilder:validation:Enum=Brand;Partner;Customer;External
+type Ownership string
+
+// Ownerships.
+const (
+	OwnershipBrand    Ownership = "Brand"
+	OwnershipPartner  Ownership = "Partner"
+	OwnershipCustomer Ownership = "Customer"
+	OwnershipExternal Ownership = "External"
+)
+
+// Class ranks touchpoints for the default severity of their alerts.
+//
+// +kubebuilder:validation:Enum=Critical;Standard;Special
+type Class string
+
+// Classes.
+const (
+	ClassCritical Class = "Critical"
+	ClassStandard Class = "Standard"
+	ClassSpecial  Class = "Special"
+)
+
+// Kano is the category of a quality after Noriaki Kano (1984): the failure of a
+// Basic one punishes, a Performance one counts both ways, a Motivator only rewards.
+//
+// +kubebuilder:validation:Enum=Basic;Performance;Motivator
+type Kano string
+
+// Kano categories.
+const (
+	KanoBasic       Kano = "Basic"
+	KanoPerformance Kano = "Performance"
+	KanoMotivator   Kano = "Motivator"
+)
+
+// InstrumentType names a survey question with its fixed scale.
+//
+// +kubebuilder:validation:Enum=CES;CES1;CSAT;NPS
+type InstrumentType string
+
+// Instruments.
+const (
+	// InstrumentCES is CES 2.0, "made it easy for me to handle my issue": 1 to 7, high is good.
+	InstrumentCES InstrumentType = "CES"
+	// InstrumentCES1 is CES 1.0, "how much effort did you have to put forth": 1 to 5, high is bad.
+	InstrumentCES1 InstrumentType = "CES1"
+	// InstrumentCSAT is customer satisfaction: 1 to 5, satisfied are 4 and 5.
+	InstrumentCSAT InstrumentType = "CSAT"
+	// InstrumentNPS is the Net Promoter Score: 0 to 10.
+	InstrumentNPS InstrumentType = "NPS"
+)
+
+// TouchpointSpec says what a touchpoint is and how what customers experience
+// there is measured. What is promised there is said by an ExperienceSLO.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.probe) || !has(self.ownership) || self.ownership in ['Brand', 'Partner']",message="a touchpoint that the customer or an outsider controls is not probed: remove probe, or set ownership to Brand or Partner",fieldPath=".probe"
+type TouchpointSpec struct {
+	// displayName is the name that people read, in any language, at most 128
+	// characters. Default: the object's name.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	DisplayName string `json:"displayName,omitempty"`
+
+	// description says in a sentence or two what happens here. Documentation only.
+	// +optional
+	Description Text `json:"description,omitempty"`
+
+	// channel is the way by which customer and company meet, such as Web or Phone.
+	// +required
+	Channel Channel `json:"channel,omitempty"`
+
+	// ownership tells who controls the touchpoint: Brand, Partner, Customer or
+	// External. Only those of Brand and Partner can be probed. Default: Brand.
+	// +optional
+	// +default="Brand"
+	// +kubebuilder:default=Brand
+	Ownership Ownership `json:"ownership,omitempty"`
+
+	// class ranks the touchpoint: Critical, Standard or Special. Alerts of a
+	// Critical touchpoint page and raise tickets (unless kano is Motivator), all
+	// others raise tickets. Default: Standard.
+	// +optional
+	// +default="Standard"
+	// +kubebuilder:default=Standard
+	Class Class `json:"class,omitempty"`
+
+	// kano is the category of its quality: Basic (failure punishes), Performance
+	// (counts both ways) or Motivator (only rewards; its alerts never page).
+	// Default: Performance.
+	// +optional
+	// +default="Performance"
+	// +kubebuilder:default=Performance
+	Kano Kano `json:"kano,omitempty"`
+
+	// themes are keywords to group touchpoints by, at most 16. Documentation only.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Themes []string `json:"themes,omitempty"`
+
+	// owner names the team that answers for the touchpoint.
+	// +optional
+	Owner *Owner `json:"owner,omitempty"`
+
+	// expectation is what customers expect here before they come; satisfaction is
+	// what they experience less what they expected. Documentation only.
+	// +optional
+	Expectation Text `json:"expectation,omitempty"`
+
+	// allowedJourneys says which journeys may contain this touchpoint. Default:
+	// those of the same namespace.
+	// +optional
+	AllowedJourneys *AllowedJourneys `json:"allowedJourneys,omitempty"`
+
+	// probe visits the touchpoint at an interval, as a customer would.
+	// +optional
+	Probe *Probe `json:"probe,omitempty"`
+
+	// survey declares which questions customers are asked here.
+	// +optional
+	Survey *Survey `json:"survey,omitempty"`
+
+	// metrics names series that the team's own systems already expose. Objectives
+	// take them in preference to probe and survey.
+	// +optional
+	Metrics *Metrics `json:"metrics,omitempty"`
+
+	// map holds the elements of the customer-journey map. Documentation only.
+	// +optional
+	Map *MapElements `json:"map,omitempty"`
+
+	// management holds the twelve elements of the touchpoint's management
+	// specification. Documentation only.
+	// +optional
+	Management *Management `json:"management,omitempty"`
+
+	// blueprint is the touchpoint's column of the service blueprint: what the
+	// customer sees, who serves, and the workloads behind. Documentation only.
+	// +optional
+	Blueprint *Blueprint `json:"blueprint,omitempty"`
+}
+
+// AllowedJourneys says which journeys may contain a touchpoint.
+type AllowedJourneys struct {
+	// namespaces says in which namespaces those journeys may be.
+	// +optional
+	Namespaces *JourneyNamespaces `json:"namespaces,omitempty"`
+}
+
+// FromNamespaces says how namespaces are chosen.
+//
+// +kubebuilder:validation:Enum=Same;All;Selector
+type FromNamespaces string
+
+// Ways to choose namespaces.
+const (
+	NamespacesFromSame     FromNamespaces = "Same"
+	NamespacesFromAll      FromNamespaces = "All"
+	NamespacesFromSelector FromNamespaces = "Selector"
+)
+
+// JourneyNamespaces chooses namespaces of journeys.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.from) && self.from == 'Selector') == has(self.selector)",message="selector belongs to from: Selector: set both or neither",fieldPath=".selector"
+type JourneyNamespaces struct {
+	// from chooses the namespaces: Same (the touchpoint's own), All, or Selector
+	// (those that selector matches). Default: Same.
+	// +optional
+	// +default="Same"
+	// +kubebuilder:default=Same
+	From FromNamespaces `json:"from,omitempty"`
+
+	// selector matches the labels of namespaces. Only with from: Selector.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// Probe visits a touchpoint at an interval.
+type Probe struct {
+	// interval is the time from one visit to the next, 10s to 5m. Default: 30s.
+	// +optional
+	// +default="30s"
+	// +kubebuilder:default="30s"
+	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('10s') && duration(self) <= duration('5m')",message="interval must be between 10s and 5m, for example 30s"
+	Interval Duration `json:"interval,omitempty"`
+
+	// timeout is how long a visit may take before it counts as failed, 100ms to
+	// 1m. It is cut to the interval where that is shorter. Default: 10s.
+	// +optional
+	// +default="10s"
+	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('100ms') && duration(self) <= duration('1m')",message="timeout must be between 100ms and 1m, for example 10s"
+	Timeout Duration `json:"timeout,omitempty"`
+
+	// http makes the visit one HTTP request.
+	// +required
+	HTTP *HTTPProbe `json:"http,omitempty"`
+}
+
+// HTTPProbe is one HTTP request and what is expected of its answer.
+type HTTPProbe struct {
+	// url is the absolute http or https address to ask, without user information
+	// or fragment.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="isURL(self)",message="url must be an absolute address such as http://shop.shop.svc/checkout"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://[^/?#]*@')",message="url must not hold a user name or password: they would be readable in the object"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="url must not have a fragment (#...): it is never sent to the server"
+	URL URL `json:"url,omitempty"`
+
+	// method is the request's method: GET or HEAD. Default: GET.
+	// +optional
+	// +default="GET"
+	// +kubebuilder:default=GET
+	// +kubebuilder:validation:Enum=GET;HEAD
+	Method string `json:"method,omitempty"`
+
+	// headers are sent with the request, at most 16. Their values can be read by
+	// everybody who can read the Touchpoint: put no secret here.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Headers []HTTPHeader `json:"headers,omitempty"`
+
+	// expectedStatuses are the status codes that count as success, 200 to 599, at
+	// most 16. Default: every code from 200 to 299. Redirects are followed, at
+	// most ten, before the code is looked at.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:Minimum=200
+	// +kubebuilder:validation:items:Maximum=599
+	ExpectedStatuses []int32 `json:"expectedStatuses,omitempty"`
+}
+
+// HTTPHeader is one header of a request.
+type HTTPHeader struct {
+	// name of the header, such as Accept-Language. Host sets the request's host.
+	// +required
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9!#$%&'*+.^_|~-]+$`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
+
+	// value of the header, one line.
+	// +required
+	// +kubebuilder:validation:Pattern=`^[^\r\n]*$`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value,omitempty"`
+}
+
+// Survey declares which questions customers are asked.
+type Survey struct {
+	// instruments are the questions, each at most once. Responses to any other
+	// question are refused by the gateway.
+	// +required
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	Instruments []Instrument `json:"instruments,omitempty"`
+}
+
+// Instrument is one survey question.
+type Instrument struct {
+	// type is the question and its scale: CES (1-7, high is easy), CES1 (1-5, high
+	// is laborious), CSAT (1-5) or NPS (0-10).
+	// +required
+	Type InstrumentType `json:"type,omitempty"`
+}
+
+// Metrics names series of the team's own. Every text is a plain PromQL selector
+// of counters or histograms, such as http_requests_total{app="shop"}: no
+// function, no offset. Sojourn reads what such a counter gained each minute.
+//
+// +kubebuilder:validation:MinProperties=1
+type Metrics struct {
+	// requests counts requests and those that failed, for availability objectives.
+	// +optional
+	Requests *RequestMetrics `json:"requests,omitempty"`
+
+	// latency is a histogram of durations in seconds, for latency objectives.
+	// +optional
+	Latency *LatencyMetrics `json:"latency,omitempty"`
+
+	// surveys are counters of responses of a survey tool that exports them itself,
+	// each instrument at most once.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	Surveys []SurveyMetrics `json:"surveys,omitempty"`
+
+	// events are named pairs of counters, for events objectives, at most 16.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Events []EventMetrics `json:"events,omitempty"`
+}
+
+// RequestMetrics counts requests.
+type RequestMetrics struct {
+	// total selects the counter of all requests.
+	// +required
+	Total Query `json:"total,omitempty"`
+
+	// errors selects the counter of failed requests; where it has no series, none failed.
+	// +required
+	Errors Query `json:"errors,omitempty"`
+}
+
+// LatencyMetrics measures durations.
+type LatencyMetrics struct {
+	// histogram selects a classic histogram by its _bucket series, or a native
+	// histogram by its name. A latency objective's threshold must be an edge of a
+	// classic one.
+	// +required
+	Histogram Query `json:"histogram,omitempty"`
+}
+
+// SurveyMetrics counts responses by score.
+type SurveyMetrics struct {
+	// type is the instrument that the responses answer.
+	// +required
+	Type InstrumentType `json:"type,omitempty"`
+
+	// responses selects the counter of responses, one series for each score.
+	// +required
+	Responses Query `json:"responses,omitempty"`
+
+	// scoreLabel is the label that holds the score as a whole number. Default: score.
+	// +optional
+	// +default="score"
+	// +kubebuilder:default=score
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	ScoreLabel string `json:"scoreLabel,omitempty"`
+}
+
+// EventMetrics is a pair of counters.
+type EventMetrics struct {
+	// name is what an events objective calls the pair.
+	// +required
+	Name Name `json:"name,omitempty"`
+
+	// good selects the counter of events that went well.
+	// +required
+	Good Query `json:"good,omitempty"`
+
+	// total selects the counter of all events.
+	// +required
+	Total Query `json:"total,omitempty"`
+}
+
+// MapElements are the rows of a customer-journey map.
+type MapElements struct {
+	// action is what the customer does here.
+	// +optional
+	Action Text `json:"action,omitempty"`
+
+	// emotion is what the customer feels here.
+	// +optional
+	Emotion Text `json:"emotion,omitempty"`
+
+	// quotes are words that customers said, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Quotes []Text `json:"quotes,omitempty"`
+
+	// stakeholders are the people and departments involved, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Stakeholders []Text `json:"stakeholders,omitempty"`
+
+	// interaction is how customer and company act on one another here.
+	// +optional
+	Interaction Text `json:"interaction,omitempty"`
+
+	// kpis are the figures by which the company judges the touchpoint, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	KPIs []Text `json:"kpis,omitempty"`
+
+	// painPoints are what annoys customers here, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	PainPoints []Text `json:"painPoints,omitempty"`
+
+	// opportunities are what could be made better here, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Opportunities []Text `json:"opportunities,omitempty"`
+
+	// risks are what could go wrong here, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Risks []Text `json:"risks,omitempty"`
+}
+
+// Management is the management specification of a touchpoint.
+type Management struct {
+	// plan is what is intended with the touchpoint.
+	// +optional
+	Plan Text `json:"plan,omitempty"`
+
+	// goal is what the touchpoint is to achieve.
+	// +optional
+	Goal Text `json:"goal,omitempty"`
+
+	// audience is whom the touchpoint addresses.
+	// +optional
+	Audience Text `json:"audience,omitempty"`
+
+	// design is how the touchpoint is shaped.
+	// +optional
+	Design Text `json:"design,omitempty"`
+
+	// mode is how the touchpoint is operated.
+	// +optional
+	Mode Text `json:"mode,omitempty"`
+
+	// channels are the ways on which it is offered.
+	// +optional
+	Channels Text `json:"channels,omitempty"`
+
+	// norms are the standards it has to keep.
+	// +optional
+	Norms Text `json:"norms,omitempty"`
+
+	// incentives are what encourages staff and customers.
+	// +optional
+	Incentives Text `json:"incentives,omitempty"`
+
+	// archive is where what happened is kept.
+	// +optional
+	Archive Text `json:"archive,omitempty"`
+
+	// analysis is how what happened is examined.
+	// +optional
+	Analysis Text `json:"analysis,omitempty"`
+
+	// consolidation is how findings of several touchpoints come together.
+	// +optional
+	Consolidation Text `json:"consolidation,omitempty"`
+
+	// tracking is how improvements are followed up.
+	// +optional
+	Tracking Text `json:"tracking,omitempty"`
+}
+
+// Blueprint is one column of a service blueprint.
+type Blueprint struct {
+	// evidence is what the customer sees, hears or holds, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Evidence []Text `json:"evidence,omitempty"`
+
+	// frontstage is what staff or systems do in the customer's sight, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Frontstage []Text `json:"frontstage,omitempty"`
+
+	// backstage is what is done out of the customer's sight, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Backstage []BlueprintPart `json:"backstage,omitempty"`
+
+	// support is what the backstage relies on, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Support []BlueprintPart `json:"support,omitempty"`
+}
+
+// BlueprintPart is a part behind the line of visibility.
+//
+// +kubebuilder:validation:MinProperties=1
+type BlueprintPart struct {
+	// description says what the part does.
+	// +optional
+	Description Text `json:"description,omitempty"`
+
+	// workload is the Kubernetes object that does it, in the touchpoint's namespace.
+	// +optional
+	Workload *WorkloadReference `json:"workload,omitempty"`
+}
+
+// WorkloadReference names a workload of the same namespace.
+type WorkloadReference struct {
+	// kind is Deployment, StatefulSet, DaemonSet or Service.
+	// +required
+	// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Service
+	Kind string `json:"kind,omitempty"`
+
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+}
+
+// TouchpointStatus is what the controllers found out about a Touchpoint.
+type TouchpointStatus struct {
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// sources are the ways in which the touchpoint is measured: Probe, Survey, Metric.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	Sources []Source `json:"sources,omitempty"`
+
+	// journeys are the journeys that contain the touchpoint, as namespace/name; the
+	// first 20 in alphabetical order.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=128
+	Journeys []string `json:"journeys,omitempty"`
+
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Touchpoint is one encounter between customer and company, and how it is measured.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=touchpoints,singular=touchpoint,shortName=tp,categories=experience
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Channel",type=string,JSONPath=`.spec.channel`
+// +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.class`
+// +kubebuilder:printcolumn:name="Measured by",type=string,JSONPath=`.status.sources`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.team`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"
+type Touchpoint struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says what the touchpoint is and how it is measured.
+	// +required
+	Spec TouchpointSpec `json:"spec,omitzero"`
+
+	// status is what the controllers found out.
+	// +optional
+	// +kubebuilder:default={conditions: {{type: "Ready", status: "Unknown", reason: "Pending", message: "waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	Status TouchpointStatus `json:"status,omitzero"`
+}
+
+// TouchpointList is a list of Touchpoints.
+//
+// +kubebuilder:object:root=true
+type TouchpointList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Touchpoint `json:"items"`
+}
