@@ -1,0 +1,15 @@
+package localstack
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+func lockThread() { runtime.LockOSThread() }
+
+// guard has the kernel kill the child when we die, by whatever cause: no code of
+// ours runs after kill -9.
+func guard(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
