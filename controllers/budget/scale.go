@@ -1,0 +1,89 @@
+package budget
+
+// Scale is the fixed scale of a survey instrument: whole numbers from Low to High.
+type Scale struct {
+	// Low and High are the ends of the scale, both included.
+	Low, High int
+	// HighIsGood tells which end the customer is content at.
+	HighIsGood bool
+	// good and bad are the scores, on the good side, from which on a customer is
+	// content, and on the bad side, up to which one is let down. What lies between
+	// is neutral.
+	good, bad int
+}
+
+// The closed set of instruments.
+var (
+	// CES is the Customer Effort Score 2.0 (Dixon, Toman, DeLisi: The Effortless
+	// Experience, 2013): easy 5 and more, difficult 3 and less.
+	CES = Scale{Low: 1, High: 7, HighIsGood: true, good: 5, bad: 3}
+	// CES1 is the Customer Effort Score 1.0 (Dixon, Freeman, Toman: Stop Trying to
+	// Delight Your Customers, 2010), on which high is bad: easy 2 and less, difficult
+	// 4 and more.
+	CES1 = Scale{Low: 1, High: 5, HighIsGood: false, good: 2, bad: 4}
+	// CSAT is customer satisfaction by its top two boxes, 4 and 5.
+	CSAT = Scale{Low: 1, High: 5, HighIsGood: true, good: 4, bad: 2}
+	// NPS is the Net Promoter Score (Reichheld: The One Number You Need to Grow, 2003):
+	// promoters 9 and 10, detractors 6 and less.
+	NPS = Scale{Low: 0, High: 10, HighIsGood: true, good: 9, bad: 6}
+)
+
+// IsGood tells whether a score says the customer is content: easy, satisfied, or a promoter.
+func (s Scale) IsGood(score int) bool {
+	if s.HighIsGood {
+		return score >= s.good
+	}
+	return score <= s.good
+}
+
+// IsBad tells whether a score says the customer is let down: difficult, dissatisfied,
+// or a detractor.
+func (s Scale) IsBad(score int) bool {
+	if s.HighIsGood {
+		return score <= s.bad
+	}
+	return score >= s.bad
+}
+
+// Loss is the loss of one answer.
+type Loss func(score int) float64
+
+// ShareLoss counts every answer that is not good as a whole loss.
+func (s Scale) ShareLoss(score int) float64 {
+	if s.IsGood(score) {
+		return 0
+	}
+	return 1
+}
+
+// NetLoss counts a bad answer as a whole loss and a neutral one as half.
+func (s Scale) NetLoss(score int) float64 {
+	switch {
+	case s.IsGood(score):
+		return 0
+	case s.IsBad(score):
+		return 1
+	default:
+		return 0.5
+	}
+}
+
+// MeanLoss counts an answer by its distance from the best score, as a part of the
+// scale's length, so that a mean score is a mean loss.
+func (s Scale) MeanLoss(score int) float64 { return Round(s.meanLoss(float64(score))) }
+
+func (s Scale) meanLoss(score float64) float64 {
+	if s.HighIsGood {
+		return (float64(s.High) - score) / float64(s.High-s.Low)
+	}
+	return (score - float64(s.Low)) / float64(s.High-s.Low)
+}
+
+// Scores lists the scale from low to high.
+func (s Scale) Scores() []int {
+	scores := make([]int, 0, s.High-s.Low+1)
+	for score := s.Low; score <= s.High; score++ {
+		scores = append(scores, score)
+	}
+	return scores
+}

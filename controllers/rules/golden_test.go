@@ -1,0 +1,170 @@
+package rules
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/targets"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden compares the rules of each testdata/*/objects.yaml with rules.yaml beside it.
+func TestGolden(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*/objects.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no golden inputs: %v", err)
+	}
+	for _, input := range inputs {
+		t.Run(filepath.Base(filepath.Dir(input)), func(t *testing.T) {
+			got := ruleFile(t, everything(readObjects(t, input)))
+			golden := filepath.Join(filepath.Dir(input), "rules.yaml")
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("the rules differ from %s: look at them and run go test ./controllers/rules -update if they are right\n%s", golden, got)
+			}
+		})
+	}
+}
+
+// objects are what an input file holds.
+type objects struct {
+	touchpoints []*v1alpha1.Touchpoint
+	slos        []*v1alpha1.ExperienceSLO
+	journeys    []*v1alpha1.Journey
+}
+
+func readObjects(t testing.TB, path string) objects {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseObjects(t, string(text))
+}
+
+// parseObjects decodes YAML and fills in what the API server would by default.
+func parseObjects(t testing.TB, text string) objects {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	reader := yamlstream.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	var found objects
+	for {
+		document, err := reader.Read()
+		if err != nil {
+			break
+		}
+		if strings.TrimSpace(string(document)) == "" {
+			continue
+		}
+		object, _, err := decoder.Decode(document, nil, nil)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, document)
+		}
+		switch object := object.(type) {
+		case *v1alpha1.Touchpoint:
+			spec := &object.Spec
+			spec.Class = cmp.Or(spec.Class, v1alpha1.ClassStandard)
+			spec.Kano = cmp.Or(spec.Kano, v1alpha1.KanoPerformance)
+			if spec.Probe != nil {
+				spec.Probe.Interval = cmp.Or(spec.Probe.Interval, "30s")
+			}
+			found.touchpoints = append(found.touchpoints, object)
+		case *v1alpha1.ExperienceSLO:
+			object.Spec.Window = cmp.Or(object.Spec.Window, "28d")
+			found.slos = append(found.slos, object)
+		case *v1alpha1.Journey:
+			found.journeys = append(found.journeys, object)
+		}
+	}
+	return found
+}
+
+// everything makes all rules of all objects, as if one Prometheus loaded them.
+func everything(in objects) []monitoringv1.RuleGroup {
+	namespaces := map[string]targets.Namespace{}
+	at := func(name string) targets.Namespace {
+		if _, exists := namespaces[name]; !exists {
+			namespaces[name] = targets.Namespace{Touchpoints: map[string]*v1alpha1.Touchpoint{}, Journeys: map[string]*v1alpha1.Journey{}}
+		}
+		return namespaces[name]
+	}
+	journeysOf := map[string][]string{}
+	for _, journey := range in.journeys {
+		at(journey.Namespace).Journeys[journey.Name] = journey
+		for _, reference := range targets.References(journey) {
+			key := reference.Namespace + "/" + reference.Name
+			journeysOf[key] = append(journeysOf[key], journey.Namespace+"/"+journey.Name)
+		}
+	}
+	for _, touchpoint := range in.touchpoints {
+		at(touchpoint.Namespace).Touchpoints[touchpoint.Name] = touchpoint
+	}
+	var groups []monitoringv1.RuleGroup
+	slosOf := map[string][]*v1alpha1.ExperienceSLO{}
+	for _, slo := range in.slos {
+		slosOf[slo.Namespace] = append(slosOf[slo.Namespace], slo)
+		groups = append(groups, ForSLO(slo, at(slo.Namespace)).Groups...)
+	}
+	for _, touchpoint := range in.touchpoints {
+		thresholds := targets.LatencyThresholds(touchpoint.Name, slosOf[touchpoint.Namespace], at(touchpoint.Namespace))
+		groups = append(groups, ForTouchpoint(touchpoint, thresholds, Options{}).Groups...)
+	}
+	for _, journey := range in.journeys {
+		groups = append(groups, ForJourney(journey, Options{}).Groups...)
+	}
+	for _, name := range sortedKeys(slosOf) {
+		local := map[string][]string{}
+		for touchpoint := range at(name).Touchpoints {
+			local[touchpoint] = journeysOf[name+"/"+touchpoint]
+		}
+		for _, object := range ForNamespace(name, slosOf[name], at(name), local) {
+			groups = append(groups, object.Groups...)
+		}
+	}
+	return groups
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func ruleFile(t testing.TB, groups []monitoringv1.RuleGroup) []byte {
+	t.Helper()
+	text, err := yaml.Marshal(map[string]any{"groups": groups})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}

@@ -1,0 +1,37 @@
+package rules
+
+import (
+	"fmt"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+)
+
+// ForJourney makes the rules that record a Journey's KPIs and entries.
+func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
+	read := &reader{namespace: journey.Namespace, enforce: options.EnforceNamespaceLabel}
+	var rules []monitoringv1.Rule
+	for _, stage := range journey.Spec.Stages {
+		if stage.Entries == "" {
+			continue
+		}
+		if entries := read.series(fmt.Sprintf("spec.stages[%s].entries", stage.Name), stage.Entries); entries != nil {
+			rules = append(rules, record(journeyEntries, sum(gained(entries.String())),
+				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "stage": string(stage.Name)}))
+		}
+	}
+	for _, kpi := range journey.Spec.KPIs {
+		if expr := read.expression(fmt.Sprintf("spec.kpis[%s].query", kpi.Name), kpi.Query); expr != nil {
+			text := expr.String()
+			if expr.Type() == parser.ValueTypeScalar {
+				text = "vector(" + text + ")"
+			}
+			rules = append(rules, record(journeyKPI, sum(text),
+				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "kpi": string(kpi.Name)}))
+		}
+	}
+	return ObjectRules{Groups: grouped("sojourn-journey-"+journey.Name, time.Minute, 1, rules), Problems: read.problems}
+}

@@ -1,0 +1,326 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/budget"
+	"github.com/sojourn-dev/sojourn/controllers/targets"
+)
+
+// SLORules is what an ExperienceSLO comes to.
+type SLORules struct {
+	// Groups count what happened, how bad it was and what is allowed; none if
+	// nothing can be watched.
+	Groups []monitoringv1.RuleGroup
+	// Resolution tells which touchpoints the targets match.
+	Resolution targets.Resolution
+	// Objectives says for each objective, in the spec's order, how it is watched.
+	Objectives []v1alpha1.ObjectiveStatus
+	// Budgets counts the pairs of objective and touchpoint that are watched.
+	Budgets int
+	// Problems are in the order of the spec. Missing references are not among them:
+	// Resolution names those.
+	Problems []Problem
+}
+
+// ForSLO makes the rules of one ExperienceSLO: three for each objective, however many
+// touchpoints it covers. An objective that its touchpoints serve from different sources
+// takes three for each source, because a loss means something else in each.
+func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
+	made := SLORules{Resolution: targets.Resolve(slo, in)}
+	var rules []monitoringv1.Rule
+	for i := range slo.Spec.Objectives {
+		m, err := understand(&slo.Spec.Objectives[i])
+		if err != nil {
+			made.Problems = append(made.Problems, impossible(m, err))
+			made.Objectives = append(made.Objectives, v1alpha1.ObjectiveStatus{Name: v1alpha1.Name(m.name)})
+			continue
+		}
+		watched, unmeasured := sets(slo, m, made.Resolution.Touchpoints, in)
+		made.Problems = append(made.Problems, unmeasured...)
+		status := describe(slo, m, watched, in)
+		made.Objectives = append(made.Objectives, status)
+		made.Budgets += int(status.Budgets)
+		for _, set := range watched {
+			rules = append(rules, set.rules()...)
+		}
+	}
+	made.Groups = grouped("sojourn-slo-"+slo.Name, time.Minute, 3, rules)
+	return made
+}
+
+func impossible(m meaning, err error) Problem {
+	problem := Problem{Field: m.field, Reason: v1alpha1.ReasonImpossibleTarget, Message: err.Error(), Stalled: true}
+	if !errors.Is(err, budget.ErrNoBudget) {
+		problem.Message = "cannot be read: " + err.Error()
+	}
+	return problem
+}
+
+// budgetSet is the budgets of one objective whose events come from one source.
+type budgetSet struct {
+	slo         *v1alpha1.ExperienceSLO
+	meaning     meaning
+	source      v1alpha1.Source
+	touchpoints []string
+	// silence is how long no event may come before that is a fault, by the slowest of
+	// the touchpoints.
+	silence time.Duration
+}
+
+// sets sorts the touchpoints of an objective by source, and tells of those that have none.
+func sets(slo *v1alpha1.ExperienceSLO, m meaning, touchpoints []string, in targets.Namespace) ([]budgetSet, []Problem) {
+	type kind struct {
+		source  v1alpha1.Source
+		silence time.Duration
+	}
+	bySource := map[kind][]string{}
+	lacking := map[string][]string{}
+	for _, name := range touchpoints {
+		touchpoint := in.Touchpoints[name]
+		source, lacks := m.sourceAt(touchpoint)
+		if source == "" {
+			lacking[lacks] = append(lacking[lacks], name)
+			continue
+		}
+		k := kind{source, silenceOf(source, touchpoint)}
+		bySource[k] = append(bySource[k], name)
+	}
+	var watched []budgetSet
+	for k, names := range bySource {
+		watched = append(watched, budgetSet{slo: slo, meaning: m, source: k.source, silence: k.silence, touchpoints: names})
+	}
+	slices.SortFunc(watched, func(a, b budgetSet) int {
+		if c := strings.Compare(string(a.source), string(b.source)); c != 0 {
+			return c
+		}
+		return int(a.silence - b.silence)
+	})
+	var problems []Problem
+	for _, lacks := range slices.Sorted(maps.Keys(lacking)) {
+		problems = append(problems, Problem{
+			Field:   fmt.Sprintf("spec.objectives[%s]", m.name),
+			Reason:  v1alpha1.ReasonNotMeasured,
+			Message: fmt.Sprintf("nothing measures it at %s: give the Touchpoint %s", Some(lacking[lacks]), lacks),
+		})
+	}
+	return watched, problems
+}
+
+// silenceOf is how long no event may come before that is a fault. A probe is missed
+// after three intervals, and not before five minutes, which is how far a count looks
+// back.
+func silenceOf(source v1alpha1.Source, touchpoint *v1alpha1.Touchpoint) time.Duration {
+	if source == v1alpha1.SourceProbe {
+		if interval, err := touchpoint.Spec.Probe.Interval.Value(); err == nil && 3*interval > 5*time.Minute {
+			return 15 * time.Minute
+		}
+	}
+	return 5 * time.Minute
+}
+
+// Some names the first few of many.
+func Some(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+func (s budgetSet) rules() []monitoringv1.Rule {
+	events, losses := s.counts()
+	identity := map[string]string{
+		"slo":       s.slo.Name,
+		"objective": s.meaning.name,
+		"def":       s.meaning.def(s.source),
+	}
+	return []monitoringv1.Rule{
+		record(Events, events, identity),
+		record(Losses, losses, identity),
+		record(Budget, s.allowed(), s.budgetLabels(identity)),
+	}
+}
+
+// allowed makes the roster: one series for each touchpoint, present whether or not
+// there is data, with the labels by which its alerts are routed.
+func (s budgetSet) allowed() string {
+	return fmt.Sprintf("0 * max by (namespace, touchpoint, team, page, ticket) (%s) + %s",
+		selector(TouchpointInfo, s.matchers()...), budget.Format(s.meaning.budget))
+}
+
+func (s budgetSet) matchers(more ...string) []string {
+	return append([]string{equals("namespace", s.slo.Namespace), oneOf("touchpoint", s.touchpoints)}, more...)
+}
+
+// budgetLabels are what alerts and tables need to know of a budget. rosterLabels lists
+// those that alerts do not show.
+func (s budgetSet) budgetLabels(identity map[string]string) map[string]string {
+	labels := map[string]string{
+		"type":    s.meaning.kind,
+		"source":  strings.ToLower(string(s.source)),
+		"family":  string(s.meaning.family),
+		"window":  string(s.slo.Spec.Window),
+		"floor":   strconv.Itoa(s.meaning.floor),
+		"silence": promDuration(s.silence),
+		"promise": s.meaning.promise,
+	}
+	if instrument := s.meaning.instrumentLabel(); instrument != "" {
+		labels["instrument"] = instrument
+	}
+	if alerting := s.slo.Spec.Alerting; alerting != nil {
+		if alerting.RunbookURL != "" {
+			labels["runbook"] = string(alerting.RunbookURL)
+		}
+		if alerting.Disabled || len(alerting.Severities) > 0 {
+			labels["page"] = strconv.FormatBool(!alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityPage))
+			labels["ticket"] = strconv.FormatBool(!alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityTicket))
+		}
+		for name, value := range alerting.Labels {
+			labels[name] = string(value)
+		}
+	}
+	maps.Copy(labels, identity)
+	return labels
+}
+
+// severities tells which alerts a touchpoint raises where the ExperienceSLO does not say.
+func severities(touchpoint *v1alpha1.Touchpoint) (page, ticket bool) {
+	return touchpoint.Spec.Class == v1alpha1.ClassCritical && touchpoint.Spec.Kano != v1alpha1.KanoMotivator, true
+}
+
+// counts are the expressions for the events and the losses of a minute.
+func (s budgetSet) counts() (events, losses string) {
+	m := &s.meaning
+	switch s.source {
+	case v1alpha1.SourceProbe:
+		ran := sumBy(touchpointKey, gained(selector(probeRuns, s.matchers(`outcome=~"success|failure"`)...)))
+		if m.kind == "availability" {
+			return ran, sumBy(touchpointKey, gained(selector(probeRuns, s.matchers(`outcome="failure"`)...)))
+		}
+		// The histogram holds successful runs only. Where the bucket is missing nothing
+		// is known, which is not the same as nothing lost.
+		bucket := selector(probeDuration, s.matchers(leOf(edge(m.threshold)))...)
+		return fmt.Sprintf("%s and on (%s) last_over_time(%s[5m] offset 1m)", ran, touchpointKey, bucket),
+			fmt.Sprintf("clamp_min(%s - %s, 0)", ran, sumBy(touchpointKey, gained(bucket)))
+	case v1alpha1.SourceSurvey:
+		instrument := equals("instrument", m.instrumentLabel())
+		return sumBy(touchpointKey, surveyGained(s.matchers(instrument)...)),
+			m.weighed(func(scores string) string {
+				return sumBy(touchpointKey, surveyGained(s.matchers(instrument, scores)...))
+			}, "")
+	default:
+		return s.metricCounts()
+	}
+}
+
+// metricCounts reads what the touchpoint's own rules recorded.
+func (s budgetSet) metricCounts() (events, losses string) {
+	m := &s.meaning
+	recorded := func(name string, more ...string) string {
+		return fmt.Sprintf("max by (%s) (%s)", touchpointKey, selector(name, s.matchers(more...)...))
+	}
+	rest := func(all, good string) (string, string) {
+		return fmt.Sprintf("%s and %s", all, good), fmt.Sprintf("clamp_min(%s - %s, 0)", all, good)
+	}
+	switch m.kind {
+	case "availability":
+		return recorded(touchpointRequests), recorded(touchpointErrors)
+	case "latency":
+		return rest(recorded(touchpointDurations), recorded(touchpointWithin, equals("le", edge(m.threshold))))
+	case "events":
+		pair := equals("metric", m.pair)
+		return rest(recorded(touchpointEvents, pair), recorded(touchpointGood, pair))
+	default:
+		instrument := equals("instrument", m.instrumentLabel())
+		answers := func(more ...string) string {
+			return sumBy(touchpointKey, fmt.Sprintf("max by (namespace, touchpoint, instrument, score) (%s)",
+				selector(touchpointResponses, s.matchers(append([]string{instrument}, more...)...)...)))
+		}
+		// A tool that is not ours may show a score only once somebody gave it.
+		return answers(), m.weighed(func(scores string) string { return answers(scores) }, "or 0 * "+answers())
+	}
+}
+
+// weighed adds up the answers by their loss: each term is the loss times the number of
+// answers with it. fill, if any, stands in for a term without series.
+func (m *meaning) weighed(count func(scores string) string, fill string) string {
+	byLoss := map[float64][]string{}
+	for _, score := range m.scale.Scores() {
+		if loss := m.loss(score); loss > 0 {
+			byLoss[loss] = append(byLoss[loss], strconv.Itoa(score))
+		}
+	}
+	var terms []string
+	for _, loss := range slices.Backward(slices.Sorted(maps.Keys(byLoss))) {
+		term := count(oneOf("score", byLoss[loss]))
+		if loss != 1 {
+			term = budget.Format(loss) + " * " + term
+		}
+		if fill != "" {
+			term = "(" + term + " " + fill + ")"
+		}
+		terms = append(terms, term)
+	}
+	return strings.Join(terms, " + ")
+}
+
+// edge is a threshold as the upper edge of a bucket, in seconds.
+func edge(threshold time.Duration) string { return budget.Format(threshold.Seconds()) }
+
+// describe says how an objective is watched, and which of its alerts are in force.
+func describe(slo *v1alpha1.ExperienceSLO, m meaning, watched []budgetSet, in targets.Namespace) v1alpha1.ObjectiveStatus {
+	status := v1alpha1.ObjectiveStatus{Name: v1alpha1.Name(m.name), Budget: budget.Format(m.budget)}
+	page, ticket := false, false
+	for _, set := range watched {
+		status.Budgets += int32(len(set.touchpoints))
+		for _, name := range set.touchpoints {
+			pages, tickets := severities(in.Touchpoints[name])
+			page, ticket = page || pages, ticket || tickets
+		}
+	}
+	if status.Budgets == 0 {
+		return status
+	}
+	if alerting := slo.Spec.Alerting; alerting != nil {
+		if alerting.Disabled {
+			status.Silent = []string{"all: spec.alerting.disabled is true"}
+			return status
+		}
+		if len(alerting.Severities) > 0 {
+			page = slices.Contains(alerting.Severities, v1alpha1.SeverityPage)
+			ticket = slices.Contains(alerting.Severities, v1alpha1.SeverityTicket)
+		}
+	}
+	if !page {
+		status.Silent = append(status.Silent, "page: none of these touchpoints is Critical with a kano other than Motivator, and spec.alerting.severities does not ask for it")
+	}
+	if !ticket {
+		status.Silent = append(status.Silent, "ticket: spec.alerting.severities does not ask for it")
+	}
+	window, err := v1alpha1.Duration(slo.Spec.Window).Value()
+	if err != nil {
+		return status
+	}
+	for _, tier := range budget.Tiers(m.family, window) {
+		if (tier.Page && !page) || (!tier.Page && !ticket) {
+			continue
+		}
+		factor, why := tier.InForce(m.budget, m.floor)
+		if factor == 0 {
+			status.Silent = append(status.Silent, fmt.Sprintf("%s %s: %s", tier.Severity(), tier.Name, why))
+			continue
+		}
+		status.Tiers = append(status.Tiers, fmt.Sprintf("%s %s at %.4gx", tier.Severity(), tier.Name, factor))
+	}
+	return status
+}
