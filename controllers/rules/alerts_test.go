@@ -60,6 +60,7 @@ func always(deck []int) func(time.Duration) []int {
 var cesScores = []int{1, 2, 3, 4, 5, 6, 7}
 
 func TestHealthyShopIsSilent(t *testing.T) {
+	t.Parallel()
 	w := shop(t)
 	for _, touchpoint := range []string{"checkout", "search"} {
 		// One failure in two thousand, one slow run in five hundred.
@@ -77,9 +78,12 @@ func TestHealthyShopIsSilent(t *testing.T) {
 }
 
 func TestSlowCheckoutPages(t *testing.T) {
+	t.Parallel()
 	w := shop(t)
 	w.probes("shop", "checkout", after(2*time.Hour), never, "0.3")
 	w.probes("shop", "search", never, never, "0.3")
+	w.answers("shop", "checkout", "ces", cesScores, always(easyMostly), 60)
+	w.answers("shop", "search", "ces", cesScores, always(easyMostly), 60)
 	w.run(2*time.Hour + 15*time.Minute)
 	w.healthy()
 	page := `ExperienceBudgetBurn{env="prod", namespace="shop", objective="speed", severity="page", slo="web", team="payments", tier="1h", touchpoint="checkout"}`
@@ -100,6 +104,7 @@ func TestSlowCheckoutPages(t *testing.T) {
 }
 
 func TestTotalOutagePagesWithinMinutes(t *testing.T) {
+	t.Parallel()
 	w := shop(t)
 	w.probes("shop", "checkout", never, after(time.Hour), "0.3")
 	w.run(time.Hour + 5*time.Minute)
@@ -116,6 +121,7 @@ func TestTotalOutagePagesWithinMinutes(t *testing.T) {
 }
 
 func TestOneFailedProbeNeverPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	// A single failure in the very first minutes is far more than 0.1 % of all events.
 	w.load(ruleFile(t, everything(parseObjects(t, shopObjects))))
@@ -130,6 +136,7 @@ func TestOneFailedProbeNeverPages(t *testing.T) {
 }
 
 func TestLaboriousCheckoutPagesAndTickets(t *testing.T) {
+	t.Parallel()
 	w := shop(t)
 	w.probes("shop", "checkout", never, never, "0.3")
 	w.probes("shop", "search", never, never, "0.3")
@@ -160,6 +167,7 @@ func TestLaboriousCheckoutPagesAndTickets(t *testing.T) {
 }
 
 func TestFewAnswersNeverAlert(t *testing.T) {
+	t.Parallel()
 	w := shop(t)
 	w.probes("shop", "checkout", never, never, "0.3")
 	w.probes("shop", "search", never, never, "0.3")

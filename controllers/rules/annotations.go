@@ -21,7 +21,7 @@ const (
 		`{{ if eq . "survey" }}The series of survey responses are gone: the gateway is down, or Prometheus does not scrape it. {{ end }}` +
 		`{{ if eq . "metric" }}The series that the Touchpoint names in spec.metrics are gone: the exporter is down, renamed or not scraped. {{ end }}` +
 		`{{ end }}{{ end }}`
-	left     = `{{ with ` + aboutRemaining + ` }}Budget left: {{ . | first | value | humanizePercentage }}. {{ end }}`
+	left     = `{{ with ` + aboutRemaining + ` }}Budget left: {{ with . | first | value }}{{ if lt . 0.0 }}none{{ else }}{{ . | humanizePercentage }}{{ end }}{{ end }}. {{ end }}`
 	journeys = `{{ with ` + aboutTouchpoint + ` }}{{ with . | first | label "journeys" }}Journeys it hurts: {{ . }}. {{ end }}{{ end }}`
 	more     = `More: kubectl describe experienceslo {{ $labels.slo }} --namespace {{ $labels.namespace }}`
 	runbook  = `{{ with ` + aboutRunbook + ` }}{{ . | first | label "runbook" }}{{ else }}{{ with ` + aboutTouchpoint + ` }}{{ . | first | label "runbook" }}{{ end }}{{ end }}`

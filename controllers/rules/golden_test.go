@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
+	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -46,6 +48,35 @@ func TestGolden(t *testing.T) {
 				t.Errorf("the rules differ from %s: look at them and run go test ./controllers/rules -update if they are right\n%s", golden, got)
 			}
 		})
+	}
+}
+
+// TestPromtool has Prometheus's own tool check every golden file, and run the scenarios
+// that lie beside some of them.
+func TestPromtool(t *testing.T) {
+	promtool, err := localstack.Binary(t.Context(), localstack.PromtoolBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for verb, pattern := range map[string]string{"check": "testdata/*/rules.yaml", "test": "testdata/*/scenarios.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("nothing to %s: %v", verb, err)
+		}
+		for _, file := range files {
+			t.Run(verb+" "+file, func(t *testing.T) {
+				t.Parallel()
+				arguments := []string{verb, "rules", filepath.Base(file)}
+				if verb == "check" {
+					arguments = []string{verb, "rules", "--lint-fatal", filepath.Base(file)}
+				}
+				command := exec.CommandContext(t.Context(), promtool, arguments...)
+				command.Dir = filepath.Dir(file)
+				if output, err := command.CombinedOutput(); err != nil {
+					t.Errorf("promtool %s: %v\n%s", verb, err, output)
+				}
+			})
+		}
 	}
 }
 

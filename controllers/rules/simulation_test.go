@@ -97,6 +97,7 @@ func (w *world) load(file []byte) []*schedule {
 	}
 	var added []*schedule
 	for _, group := range loaded {
+		group.RestoreForState(w.now) // until then a rule writes no ALERTS
 		first := group.EvalTimestamp(w.now.UnixNano()).Add(group.Interval())
 		added = append(added, &schedule{group, first})
 	}

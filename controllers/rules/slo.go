@@ -79,11 +79,7 @@ type budgetSet struct {
 
 // sets sorts the touchpoints of an objective by source, and tells of those that have none.
 func sets(slo *v1alpha1.ExperienceSLO, m meaning, touchpoints []string, in targets.Namespace) ([]budgetSet, []Problem) {
-	type kind struct {
-		source  v1alpha1.Source
-		silence time.Duration
-	}
-	bySource := map[kind][]string{}
+	bySource := map[v1alpha1.Source]*budgetSet{}
 	lacking := map[string][]string{}
 	for _, name := range touchpoints {
 		touchpoint := in.Touchpoints[name]
@@ -92,19 +88,18 @@ func sets(slo *v1alpha1.ExperienceSLO, m meaning, touchpoints []string, in targe
 			lacking[lacks] = append(lacking[lacks], name)
 			continue
 		}
-		k := kind{source, silenceOf(source, touchpoint)}
-		bySource[k] = append(bySource[k], name)
+		set, known := bySource[source]
+		if !known {
+			set = &budgetSet{slo: slo, meaning: m, source: source}
+			bySource[source] = set
+		}
+		set.touchpoints = append(set.touchpoints, name)
+		set.silence = max(set.silence, silenceOf(source, touchpoint))
 	}
 	var watched []budgetSet
-	for k, names := range bySource {
-		watched = append(watched, budgetSet{slo: slo, meaning: m, source: k.source, silence: k.silence, touchpoints: names})
+	for _, source := range slices.Sorted(maps.Keys(bySource)) {
+		watched = append(watched, *bySource[source])
 	}
-	slices.SortFunc(watched, func(a, b budgetSet) int {
-		if c := strings.Compare(string(a.source), string(b.source)); c != 0 {
-			return c
-		}
-		return int(a.silence - b.silence)
-	})
 	var problems []Problem
 	for _, lacks := range slices.Sorted(maps.Keys(lacking)) {
 		problems = append(problems, Problem{

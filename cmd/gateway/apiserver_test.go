@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+)
+
+// inProcess starts a gateway on free ports; stop ends it as SIGTERM would.
+func inProcess(t *testing.T, change func(*options)) (g *gateway, stop func()) {
+	t.Helper()
+	o := defaultOptions()
+	o.listenAddress, o.metricsAddress = "127.0.0.1:0", "127.0.0.1:0"
+	o.tokenFile = writeTokens(t)
+	o.log = slog.New(slog.DiscardHandler)
+	change(&o)
+	ctx, cancel := context.WithCancel(context.Background())
+	g, err := start(ctx, o)
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	stop = func() {
+		cancel()
+		if err := g.wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return g, stop
+}
+
+func TestTouchpointsFromTheAPIServer(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	database := filepath.Join(t.TempDir(), "gateway.db")
+	inShop := func(o *options) {
+		o.config, o.database, o.namespaces = plane.RESTConfig(), database, []string{"shop", "stall"}
+	}
+	g, stop := inProcess(t, inShop)
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	if got := scrape(t, g.metricsAddress, "shop"); len(got) != 0 {
+		t.Errorf("series without touchpoints: %v", got)
+	}
+
+	checkout := createTouchpoint(t, kubernetes, "shop", "checkout", v1alpha1.InstrumentCES, v1alpha1.InstrumentNPS)
+	createTouchpoint(t, kubernetes, "elsewhere", "checkout", v1alpha1.InstrumentCES)
+	eventually(t, "no zeros for a new Touchpoint", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
+	want := map[string]float64{}
+	for score := 1; score <= 7; score++ {
+		want[fmt.Sprint("checkout/ces/", score)] = 0
+	}
+	for score := 0; score <= 10; score++ {
+		want[fmt.Sprint("checkout/nps/", score)] = 0
+	}
+	expect := func(what string) {
+		t.Helper()
+		if got := scrape(t, g.metricsAddress, "shop"); !maps.Equal(got, want) {
+			t.Errorf("%s\n got: %v\nwant: %v", what, got, want)
+		}
+	}
+	expect("at first")
+
+	status, answer, err := post(t.Context(), g.responsesAddress, `[
+		{"id": "1", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"},
+		{"id": "2", "namespace": "shop", "touchpoint": "checkout", "instrument": "nps", "score": 0},
+		{"id": "3", "namespace": "elsewhere", "touchpoint": "checkout", "instrument": "ces", "score": 6}]`)
+	if err != nil || status != 202 || !strings.Contains(answer, `"accepted":2,`) || !strings.Contains(answer, `"index":2,"id":"3","reason":"unknown_touchpoint"`) {
+		t.Errorf("%d %v %s", status, err, answer)
+	}
+	want["checkout/ces/6"], want["checkout/nps/0"] = 1, 1
+	expect("after two responses")
+
+	// What a team no longer asks is no longer shown or taken.
+	withNPS := checkout.DeepCopy()
+	checkout.Spec.Survey.Instruments = checkout.Spec.Survey.Instruments[:1]
+	if err := kubernetes.Update(t.Context(), checkout); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the series of a removed instrument stay", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7 })
+
+	if err := kubernetes.Delete(t.Context(), checkout); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the series of a deleted Touchpoint stay", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 0 })
+	if status, answer, _ := post(t.Context(), g.responsesAddress, `{"id": "4", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6}`); status != 422 {
+		t.Errorf("a deleted Touchpoint: %d %s", status, answer)
+	}
+	stop()
+
+	g, _ = inProcess(t, inShop)
+	withNPS.ObjectMeta = *withNPS.ObjectMeta.DeepCopy()
+	withNPS.ResourceVersion, withNPS.UID = "", ""
+	if err := kubernetes.Create(t.Context(), withNPS); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kubernetes.Delete(context.Background(), withNPS) })
+	eventually(t, "the series do not come back", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
+	expect("the same Touchpoint, after a restart")
+}
+
+func TestStartWithoutAPIServer(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	createTouchpoint(t, kubernetes, "outage", "checkout", v1alpha1.InstrumentCES)
+	plane.StopAPIServer()
+	defer func() {
+		if err := plane.StartAPIServer(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	g, _ := inProcess(t, func(o *options) {
+		o.config, o.database = plane.RESTConfig(), filepath.Join(t.TempDir(), "gateway.db")
+	})
+	const response = `{"id": "1", "namespace": "outage", "touchpoint": "checkout", "instrument": "ces", "score": 6}`
+	eventually(t, "no reason in /readyz", func() bool {
+		status, body, err := get(t.Context(), "http://"+g.metricsAddress+"/readyz")
+		return err == nil && status == 503 && strings.Contains(body, "the API server does not hand out Touchpoints") && strings.Contains(body, "connection refused")
+	})
+	if status, body, _ := get(t.Context(), "http://"+g.metricsAddress+"/healthz"); status != 200 {
+		t.Errorf("/healthz: %d %s", status, body)
+	}
+	if status, body, _ := post(t.Context(), g.responsesAddress, response); status != 503 || !strings.Contains(body, `"reason":"not_ready"`) {
+		t.Errorf("a response too early: %d %s", status, body)
+	}
+
+	if err := plane.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	if status, body, _ := post(t.Context(), g.responsesAddress, response); status != 202 {
+		t.Errorf("afterwards: %d %s", status, body)
+	}
+
+	// What was read once outlives the API server.
+	plane.StopAPIServer()
+	time.Sleep(100 * time.Millisecond)
+	if status, body, _ := post(t.Context(), g.responsesAddress, response); status != 202 {
+		t.Errorf("during a later outage: %d %s", status, body)
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/intake"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/series"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
+)
+
+type options struct {
+	listenAddress  string
+	metricsAddress string
+	database       string
+	tokenFile      string
+	namespaces     []string
+	tlsCertFile    string
+	tlsKeyFile     string
+
+	config *rest.Config
+	log    *slog.Logger
+	// tokenInterval is how often the token file is looked at.
+	tokenInterval time.Duration
+	// drainTime is how long requests in flight may take when the gateway stops.
+	drainTime time.Duration
+}
+
+func defaultOptions() options {
+	return options{
+		listenAddress:  ":8080",
+		metricsAddress: ":9464",
+		database:       "/var/lib/sojourn/gateway.db",
+		tokenInterval:  5 * time.Second,
+		drainTime:      20 * time.Second,
+	}
+}
+
+func (o options) validate() error {
+	if o.tokenFile == "" {
+		return errors.New("no --token-file: without tokens anybody could write responses; make one with openssl rand -hex 32")
+	}
+	if (o.tlsCertFile == "") != (o.tlsKeyFile == "") {
+		return errors.New("--tls-cert-file and --tls-key-file belong together: set both or neither")
+	}
+	return nil
+}
+
+// gateway is a running gateway.
+type gateway struct {
+	// responsesAddress and metricsAddress are where it listens, ports filled in.
+	responsesAddress, metricsAddress string
+
+	options     options
+	ledger      *ledger.Ledger
+	touchpoints *touchpoints
+	stopping    atomic.Bool
+	group       *errgroup.Group
+}
+
+// start opens the database, loads its counters, and only then listens: no scrape
+// ever sees totals that are not there yet. It does not wait for the API server.
+// The gateway runs until ctx ends; wait tells how it went.
+func start(ctx context.Context, o options) (*gateway, error) {
+	tokens, err := intake.ReadTokens(o.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{options: o}
+	if g.touchpoints, err = watchTouchpoints(ctx, o.config, o.namespaces, o.log); err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(ctx, o.database)
+	if err != nil {
+		return nil, err
+	}
+	if g.ledger, err = ledger.Open(ctx, store, ledger.Options{Log: o.log}); err != nil {
+		return nil, err
+	}
+	if err := g.listen(ctx, tokens); err != nil {
+		return nil, errors.Join(err, g.ledger.Close())
+	}
+	return g, nil
+}
+
+// listen opens both addresses and starts everything that runs beside them.
+func (g *gateway) listen(ctx context.Context, tokens *intake.Tokens) error {
+	door := &intake.Intake{
+		Authenticate: tokens.Authenticate,
+		Ready:        g.touchpoints.Ready,
+		Touchpoint:   g.touchpoints.Get,
+		Submit:       g.ledger.Submit,
+		Log:          g.options.log,
+	}
+	registry, err := g.registry(door)
+	if err != nil {
+		return err
+	}
+	metrics := http.NewServeMux()
+	metrics.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	metrics.HandleFunc("/healthz", g.healthz)
+	metrics.HandleFunc("/readyz", g.readyz)
+
+	tlsConfig, certificates, err := g.tls()
+	if err != nil {
+		return err
+	}
+	responsesListener, err := net.Listen("tcp", g.options.listenAddress)
+	if err != nil {
+		return fmt.Errorf("--listen-address: %w", err)
+	}
+	metricsListener, err := net.Listen("tcp", g.options.metricsAddress)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--metrics-bind-address: %w", err), responsesListener.Close())
+	}
+	g.responsesAddress = responsesListener.Addr().String()
+	g.metricsAddress = metricsListener.Addr().String()
+
+	responsesServer := g.server(door.Handler())
+	responsesServer.TLSConfig = tlsConfig
+	metricsServer := g.server(metrics)
+	g.group, ctx = errgroup.WithContext(ctx)
+	g.group.Go(func() error { return serve(responsesServer, responsesListener) })
+	g.group.Go(func() error { return serve(metricsServer, metricsListener) })
+	g.group.Go(func() error { return g.touchpoints.Start(ctx) })
+	g.group.Go(func() error {
+		tokens.Watch(ctx, g.options.tokenInterval, g.options.log)
+		return nil
+	})
+	if certificates != nil {
+		g.group.Go(func() error { return certificates.Start(ctx) })
+	}
+	g.group.Go(func() error {
+		<-ctx.Done()
+		return g.stop(responsesServer, metricsServer)
+	})
+	g.options.log.Info("gateway started", "responses", g.responsesAddress, "metrics", g.metricsAddress,
+		"database", g.options.database, "version", currentVersion())
+	return nil
+}
+
+// wait returns when the gateway has stopped, nil if it was asked to.
+func (g *gateway) wait() error { return g.group.Wait() }
+
+// stop lets requests in flight finish, then stores what they left, then closes
+// the database. Metrics answer to the last.
+func (g *gateway) stop(responses, metrics *http.Server) error {
+	g.stopping.Store(true)
+	g.options.log.Info("gateway stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), g.options.drainTime)
+	defer cancel()
+	if err := responses.Shutdown(ctx); err != nil {
+		// Somebody trickles a body in. Nothing of theirs was acknowledged.
+		_ = responses.Close()
+	}
+	err := g.ledger.Close()
+	return errors.Join(err, metrics.Close())
+}
+
+func (g *gateway) registry(door *intake.Intake) (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "sojourn_build_info",
+		Help:        "1, with the version that runs.",
+		ConstLabels: prometheus.Labels{"version": currentVersion()},
+	})
+	info.Set(1)
+	for _, collector := range []prometheus.Collector{
+		series.NewResponses(&g.ledger.Totals, g.touchpoints.All),
+		info,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return registry, door.Register(registry)
+}
+
+// server returns a server that no slow client can occupy for long.
+func (g *gateway) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      45 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(g.options.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (g *gateway) tls() (*tls.Config, *certwatcher.CertWatcher, error) {
+	if g.options.tlsCertFile == "" {
+		return nil, nil, nil
+	}
+	certificates, err := certwatcher.New(g.options.tlsCertFile, g.options.tlsKeyFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--tls-cert-file, --tls-key-file: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.GetCertificate}, certificates, nil
+}
+
+func serve(server *http.Server, listener net.Listener) error {
+	var err error
+	if server.TLSConfig != nil {
+		err = server.ServeTLS(listener, "", "")
+	} else {
+		err = server.Serve(listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// healthz answers as long as the process can: no restart mends a disk or an API
+// server.
+func (g *gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintln(w, "ok")
+}
+
+// readyz says whether a response sent now would be stored.
+func (g *gateway) readyz(w http.ResponseWriter, _ *http.Request) {
+	err := errors.Join(g.touchpoints.Ready(), g.ledger.Healthy())
+	if g.stopping.Load() {
+		err = errors.New("the gateway is stopping")
+	}
+	if err != nil {
+		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

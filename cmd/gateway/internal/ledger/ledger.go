@@ -1,0 +1,281 @@
+// Package ledger keeps the responses and their totals: each response durably and
+// exactly once, each total equal to what the database holds.
+//
+// A durable commit costs one wait for the disk however many responses it
+// carries. One goroutine therefore takes whatever is waiting, writes it in one
+// transaction and answers everybody: under load the transactions grow, at rest
+// nobody waits for company.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Store is the database behind a Ledger. Its methods are called by one goroutine
+// at a time.
+type Store interface {
+	// Add stores the responses that are new, and increases their counters, in one
+	// durable transaction. It returns one outcome for each response, in order, and
+	// the new totals of the counters that changed. A later response of the same
+	// call may be a duplicate of an earlier one. After an error the caller cannot
+	// know whether the transaction took effect.
+	Add(ctx context.Context, responses []Response) ([]Outcome, map[Series]uint64, error)
+	// Totals returns every counter.
+	Totals(ctx context.Context) (map[Series]uint64, error)
+	// CheckWritable makes one durable write that changes no response and no counter.
+	CheckWritable(ctx context.Context) error
+	// Close makes the database ready for the next start.
+	Close() error
+}
+
+// Errors that Submit returns.
+var (
+	// ErrOverloaded says that too many submissions wait already; nothing was stored.
+	ErrOverloaded = errors.New("too many responses are waiting to be stored")
+	// ErrClosed says that the gateway is stopping; nothing was stored.
+	ErrClosed = errors.New("the gateway is stopping")
+)
+
+// Options are the limits of a Ledger. Zero values stand for the defaults.
+type Options struct {
+	// QueueLength is how many submissions may wait. Default: 4096.
+	QueueLength int
+	// MaxTransaction is how many responses a transaction takes before it takes no
+	// further submission. Default: 2000.
+	MaxTransaction int
+	// RetryInterval is how often a store that failed is tried again. Default: 2s.
+	RetryInterval time.Duration
+	// Log receives failures of the store. Default: slog.Default().
+	Log *slog.Logger
+}
+
+// Ledger writes responses through one goroutine and mirrors their totals.
+type Ledger struct {
+	Totals
+
+	store   Store
+	options Options
+
+	// closing guards queue: nobody sends after Close closed it.
+	closing sync.RWMutex
+	closed  bool
+	queue   chan *submission
+	stopped chan struct{}
+
+	// ill is why the store does not work, nil while it does; busy is when the
+	// transaction that runs now began, zero between two.
+	health sync.Mutex
+	ill    error
+	busy   time.Time
+}
+
+type submission struct {
+	responses []Response
+	outcomes  []Outcome
+	err       error
+	done      chan struct{}
+}
+
+// Open loads the totals of a store and starts writing to it. The ledger owns the
+// store from now on, and closes it when Open fails.
+func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
+	if options.QueueLength == 0 {
+		options.QueueLength = 4096
+	}
+	if options.MaxTransaction == 0 {
+		options.MaxTransaction = 2000
+	}
+	if options.RetryInterval == 0 {
+		options.RetryInterval = 2 * time.Second
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	l := &Ledger{
+		store:   store,
+		options: options,
+		queue:   make(chan *submission, options.QueueLength),
+		stopped: make(chan struct{}),
+	}
+	if err := l.revive(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	go l.write()
+	return l, nil
+}
+
+// Submit stores responses and returns what became of each, in order. It returns
+// only after the commit is durable and the totals show it; all responses of one
+// call share one transaction. An error other than ErrOverloaded and ErrClosed
+// leaves open whether they were stored: submit them again, the ids make it safe.
+//
+// It takes no context: once queued, responses are stored whether or not anybody
+// still waits, and a caller that left early would stop paying for their memory.
+func (l *Ledger) Submit(responses []Response) ([]Outcome, error) {
+	s := &submission{responses: responses, done: make(chan struct{})}
+	if err := l.enqueue(s); err != nil {
+		return nil, err
+	}
+	<-s.done
+	return s.outcomes, s.err
+}
+
+func (l *Ledger) enqueue(s *submission) error {
+	l.closing.RLock()
+	defer l.closing.RUnlock()
+	if l.closed {
+		return ErrClosed
+	}
+	select {
+	case l.queue <- s:
+		return nil
+	default:
+		return ErrOverloaded
+	}
+}
+
+// maxTransactionTime is how long a transaction may take before the store counts
+// as stuck.
+const maxTransactionTime = 10 * time.Second
+
+// Healthy returns nil while responses can be stored, and otherwise why not.
+func (l *Ledger) Healthy() error {
+	l.health.Lock()
+	defer l.health.Unlock()
+	if l.ill == nil && !l.busy.IsZero() && time.Since(l.busy) > maxTransactionTime {
+		return fmt.Errorf("the database has not answered for %s", time.Since(l.busy).Round(time.Second))
+	}
+	return l.ill
+}
+
+// Close stores what waits, refuses what comes, and closes the store.
+func (l *Ledger) Close() error {
+	l.closing.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.queue)
+	}
+	l.closing.Unlock()
+	<-l.stopped
+	return l.store.Close()
+}
+
+// write is the one goroutine that touches the store.
+func (l *Ledger) write() {
+	defer close(l.stopped)
+	retry := time.NewTicker(l.options.RetryInterval)
+	defer retry.Stop()
+	for {
+		select {
+		case first, open := <-l.queue:
+			if !open {
+				return
+			}
+			l.commit(l.gather(first))
+		case <-retry.C:
+			// Nobody sends responses to a gateway that is not ready: without an attempt
+			// of its own it would stay so for ever.
+			if l.ailing() {
+				l.setHealth(l.revive(context.Background()))
+			}
+		}
+	}
+}
+
+// gather adds to the first submission those that wait already.
+func (l *Ledger) gather(first *submission) []*submission {
+	group, size := []*submission{first}, len(first.responses)
+	for size < l.options.MaxTransaction {
+		select {
+		case next, open := <-l.queue:
+			if !open {
+				return group
+			}
+			group, size = append(group, next), size+len(next.responses)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// commit stores a group in one transaction. The order is what makes the totals
+// honest: the disk first, then the mirror, then the answers.
+func (l *Ledger) commit(group []*submission) {
+	l.health.Lock()
+	l.busy = time.Now()
+	l.health.Unlock()
+	responses := group[0].responses
+	if len(group) > 1 {
+		responses = nil
+		for _, s := range group {
+			responses = append(responses, s.responses...)
+		}
+	}
+	outcomes, err := l.add(responses)
+	l.setHealth(err)
+	for _, s := range group {
+		if err != nil {
+			s.err = err
+		} else {
+			s.outcomes, outcomes = outcomes[:len(s.responses):len(s.responses)], outcomes[len(s.responses):]
+		}
+		close(s.done)
+	}
+}
+
+func (l *Ledger) add(responses []Response) ([]Outcome, error) {
+	// The context is nobody's: a client that hangs up must not undo the
+	// transaction of all others.
+	ctx := context.Background()
+	if l.ailing() {
+		if err := l.revive(ctx); err != nil {
+			return nil, err
+		}
+	}
+	outcomes, totals, err := l.store.Add(ctx, responses)
+	if err != nil {
+		return nil, fmt.Errorf("storing responses: %w", err)
+	}
+	l.raise(totals)
+	return outcomes, nil
+}
+
+// revive checks that the store takes writes, and reads its totals. After a failed
+// commit that is more than a formality: the commit may have taken effect.
+func (l *Ledger) revive(ctx context.Context) error {
+	if err := l.store.CheckWritable(ctx); err != nil {
+		return fmt.Errorf("database not writable: %w", err)
+	}
+	totals, err := l.store.Totals(ctx)
+	if err != nil {
+		return fmt.Errorf("reading totals: %w", err)
+	}
+	l.raise(totals)
+	return nil
+}
+
+// ailing tells whether the last use of the store failed.
+func (l *Ledger) ailing() bool {
+	l.health.Lock()
+	defer l.health.Unlock()
+	return l.ill != nil
+}
+
+func (l *Ledger) setHealth(err error) {
+	l.health.Lock()
+	before := l.ill
+	l.ill, l.busy = err, time.Time{}
+	l.health.Unlock()
+	switch {
+	case err != nil && before == nil:
+		l.options.Log.Error("responses cannot be stored; refusing them until this is mended", "error", err)
+	case err == nil && before != nil:
+		l.options.Log.Info("responses can be stored again")
+	}
+}

@@ -1,0 +1,109 @@
+package series
+
+import (
+	"iter"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
+)
+
+func touchpoint(name string, instruments ...v1alpha1.InstrumentType) *v1alpha1.Touchpoint {
+	t := &v1alpha1.Touchpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: v1alpha1.TouchpointSpec{Survey: &v1alpha1.Survey{}}}
+	for _, each := range instruments {
+		t.Spec.Survey.Instruments = append(t.Spec.Survey.Instruments, v1alpha1.Instrument{Type: each})
+	}
+	return t
+}
+
+const header = `# HELP sojourn_survey_responses_total Survey responses accepted, by touchpoint, instrument and score. A total of the database: every gateway on it shows the same.
+# TYPE sojourn_survey_responses_total counter
+`
+
+func TestSeriesLiveWithTheirTouchpoint(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	open := func() *ledger.Ledger {
+		store, err := sqlite.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := ledger.Open(t.Context(), store, ledger.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := open()
+	defer func() { _ = l.Close() }()
+	known := []*v1alpha1.Touchpoint{touchpoint("advert"), {ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shelf"}}}
+	expect := func(what, series string) {
+		t.Helper()
+		if series != "" {
+			series = header + series
+		}
+		collector := NewResponses(&l.Totals, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) })
+		if err := testutil.CollectAndCompare(collector, strings.NewReader(series)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	expect("no instrument", "")
+
+	known = append(known, touchpoint("support", v1alpha1.InstrumentCES1, v1alpha1.InstrumentCSAT))
+	const zeros = `sojourn_survey_responses_total{instrument="ces1",namespace="shop",score="1",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="ces1",namespace="shop",score="2",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="ces1",namespace="shop",score="3",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="ces1",namespace="shop",score="4",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="ces1",namespace="shop",score="5",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="1",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="2",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="3",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="4",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="5",touchpoint="support"} 0
+`
+	expect("a new touchpoint", zeros)
+
+	if _, err := l.Submit([]ledger.Response{{
+		ID: "a", Series: ledger.Series{Question: ledger.Question{Namespace: "shop", Touchpoint: "support", Instrument: "csat"}, Score: 4},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	one := strings.Replace(zeros, `score="4",touchpoint="support"} 0
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="5"`, `score="4",touchpoint="support"} 1
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="5"`, 1)
+	expect("one response", one)
+
+	before := known
+	known = known[:2]
+	expect("the touchpoint was deleted", "")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open()
+	expect("still deleted, after a restart", "")
+	known = before
+	expect("the touchpoint came back", one)
+}
+
+// A platform's ten thousand touchpoints must not make a scrape time out.
+func BenchmarkScrape(b *testing.B) {
+	known := make([]*v1alpha1.Touchpoint, 10_000)
+	for i := range known {
+		known[i] = touchpoint("touchpoint-"+string(rune('a'+i%26))+strings.Repeat("x", i/26%40)+strings.Repeat("y", i/1040), v1alpha1.InstrumentCES)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(NewResponses(new(ledger.Totals), func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }))
+	b.ResetTimer()
+	for range b.N {
+		if families, err := registry.Gather(); err != nil || len(families[0].Metric) != 70_000 {
+			b.Fatal(err)
+		}
+	}
+}

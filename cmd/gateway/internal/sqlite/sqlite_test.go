@@ -1,0 +1,224 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+)
+
+func open(t testing.TB, path string) *Store {
+	t.Helper()
+	store, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func response(id string, score int) ledger.Response {
+	return ledger.Response{
+		Series: ledger.Series{Question: ledger.Question{Namespace: "shop", Touchpoint: "checkout", Instrument: "ces"}, Score: score},
+		ID:     id, Received: time.UnixMilli(1772357400123),
+	}
+}
+
+func add(t *testing.T, store *Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64) {
+	t.Helper()
+	outcomes, totals, err := store.Add(t.Context(), responses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outcomes, totals
+}
+
+func TestEachIDCountsOnceAcrossRestarts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	store := open(t, path)
+	late := response("late", 3)
+	late.Answered = time.UnixMilli(1700000000000)
+	late.Comment = "付款页面太慢 🐌"
+	outcomes, totals := add(t, store, response("a", 6), response("b", 6), response("a", 6), response("a", 5), late)
+	if want := []ledger.Outcome{ledger.Accepted, ledger.Accepted, ledger.Duplicate, ledger.Conflict, ledger.Accepted}; !reflect.DeepEqual(outcomes, want) {
+		t.Errorf("outcomes %v, want %v", outcomes, want)
+	}
+	want := map[ledger.Series]uint64{response("", 6).Series: 2, response("", 3).Series: 1}
+	if !reflect.DeepEqual(totals, want) {
+		t.Errorf("totals %v, want %v", totals, want)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What Close leaves is one file: a copy of it is a complete backup.
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("files after Close: %v", entries)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the database: %v", info.Mode())
+	}
+
+	store = open(t, path)
+	defer store.Close()
+	if totals, err := store.Totals(t.Context()); err != nil || !reflect.DeepEqual(totals, want) {
+		t.Errorf("after a restart: totals %v, error %v", totals, err)
+	}
+	again := late
+	again.Received = again.Received.Add(time.Hour)
+	other := late
+	other.Comment = "別的"
+	outcomes, totals = add(t, store, again, other, response("b", 6))
+	if want := []ledger.Outcome{ledger.Duplicate, ledger.Conflict, ledger.Duplicate}; !reflect.DeepEqual(outcomes, want) || len(totals) != 0 {
+		t.Errorf("after a restart: outcomes %v, totals %v", outcomes, totals)
+	}
+	var comment string
+	var answered, received int64
+	if err := store.db.QueryRow("SELECT comment, answered_at, received_at FROM responses WHERE id = 'late'").Scan(&comment, &answered, &received); err != nil {
+		t.Fatal(err)
+	}
+	if comment != late.Comment || answered != 1700000000000 || received != 1772357400123 {
+		t.Errorf("stored %q, %d, %d", comment, answered, received)
+	}
+}
+
+func TestCommitsWaitForTheDisk(t *testing.T) {
+	store := open(t, filepath.Join(t.TempDir(), "gateway.db"))
+	defer store.Close()
+	add(t, store, response("a", 6))
+	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
+		var got string
+		if err := store.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q (error %v)", pragma, got, want, err)
+		}
+	}
+}
+
+// A transaction that fails leaves nothing behind, and the store goes on.
+func TestFailedTransaction(t *testing.T) {
+	store := open(t, filepath.Join(t.TempDir(), "gateway.db"))
+	defer store.Close()
+	if _, err := store.db.Exec("CREATE TRIGGER full BEFORE INSERT ON responses WHEN new.id = 'b' BEGIN SELECT RAISE(ABORT, 'disk full'); END"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Add(t.Context(), []ledger.Response{response("a", 6), response("b", 6)}); err == nil {
+		t.Fatal("no error")
+	}
+	if _, err := store.db.Exec("DROP TRIGGER full"); err != nil {
+		t.Fatal(err)
+	}
+	outcomes, totals := add(t, store, response("a", 6), response("b", 6))
+	if outcomes[0] != ledger.Accepted || outcomes[1] != ledger.Accepted || totals[response("", 6).Series] != 2 {
+		t.Errorf("outcomes %v, totals %v", outcomes, totals)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	for _, test := range []struct {
+		name, path, want string
+		prepare          func(path string)
+	}{
+		{"no folder", filepath.Join(dir, "none", "gateway.db"), "does not exist: mount a volume there", func(string) {}},
+		{"newer schema", filepath.Join(dir, "newer.db"), "its schema has version 99, and this gateway knows versions up to 1: run the newer gateway", func(path string) {
+			db, err := sql.Open("sqlite", path)
+			if err == nil {
+				_, err = db.Exec("PRAGMA user_version = 99")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = db.Close()
+		}},
+		{"no database", filepath.Join(dir, "text.db"), "not a database", func(path string) {
+			if err := os.WriteFile(path, []byte(strings.Repeat("journey ", 1000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		test.prepare(test.path)
+		store, err := Open(t.Context(), test.path)
+		if err == nil {
+			_ = store.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error %v, want %q", test.name, err, test.want)
+		}
+	}
+}
+
+// BenchmarkResponses compares what the ledger stores durably with bare inserts
+// under the same durability: one row of the same columns, no duplicates looked
+// for, no counters, in transactions as large as the ledger's largest.
+func BenchmarkResponses(b *testing.B) {
+	perSecond := func(b *testing.B, responses int64) {
+		b.ReportMetric(float64(responses)/b.Elapsed().Seconds(), "responses/s")
+	}
+	b.Run("bare", func(b *testing.B) {
+		store := open(b, filepath.Join(b.TempDir(), "bare.db"))
+		defer store.Close()
+		if _, err := store.db.Exec(`CREATE TABLE bare (seq INTEGER PRIMARY KEY, namespace TEXT, id TEXT UNIQUE, touchpoint TEXT,
+			instrument TEXT, score INTEGER, comment TEXT, answered_at INTEGER, received_at INTEGER)`); err != nil {
+			b.Fatal(err)
+		}
+		const batch = 2000
+		number := 0
+		b.ResetTimer()
+		for range b.N {
+			transaction, err := store.db.Begin()
+			if err != nil {
+				b.Fatal(err)
+			}
+			statement, err := transaction.Prepare("INSERT INTO bare (namespace, id, touchpoint, instrument, score, comment, answered_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+			if err != nil {
+				b.Fatal(err)
+			}
+			for range batch {
+				number++
+				if _, err := statement.Exec("shop", fmt.Sprint("response-", number), "checkout", "ces", number%7+1, "", nil, 1772357400123); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := transaction.Commit(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perSecond(b, int64(b.N)*batch)
+	})
+	for _, load := range []struct{ clients, batch int }{{1, 1}, {16, 1}, {256, 1}, {1, 1000}, {16, 1000}} {
+		b.Run(fmt.Sprintf("clients=%d,batch=%d", load.clients, load.batch), func(b *testing.B) {
+			l, err := ledger.Open(context.Background(), open(b, filepath.Join(b.TempDir(), "gateway.db")), ledger.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			var number atomic.Int64
+			b.SetParallelism(load.clients) // times GOMAXPROCS, corrected below
+			var turn atomic.Int64
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				if turn.Add(1) > int64(load.clients) {
+					return
+				}
+				for pb.Next() {
+					responses := make([]ledger.Response, load.batch)
+					for i := range responses {
+						n := number.Add(1)
+						responses[i] = response(fmt.Sprint("response-", n), int(n%7)+1)
+					}
+					if _, err := l.Submit(responses); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			perSecond(b, number.Load())
+		})
+	}
+}

@@ -1,0 +1,352 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// everyShape has each objective from each source it can have.
+const everyShape = "testdata/every-source/objects.yaml"
+
+// The shared rules of a namespace serve all of its budgets at once. What follows is the
+// contract by which no budget can disturb another.
+
+func TestEverySelectorCarriesItsNamespace(t *testing.T) {
+	t.Parallel()
+	eachRule(t, func(rule monitoringv1.Rule) {
+		expr, err := userPromQL.ParseExpr(rule.Expr.String())
+		if err != nil {
+			t.Fatalf("%s%s: %v", rule.Record, rule.Alert, err)
+		}
+		parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+			selector, is := node.(*parser.VectorSelector)
+			if !is || !strings.HasPrefix(metricName(selector), "sojourn") {
+				return nil
+			}
+			for _, matcher := range selector.LabelMatchers {
+				if matcher.Name == "namespace" && matcher.Value == "shop" {
+					return nil
+				}
+			}
+			t.Errorf("%s%s reads %s of every namespace", rule.Record, rule.Alert, selector)
+			return nil
+		})
+	})
+}
+
+func TestGroupsFitEveryRuler(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, group := range everything(readObjects(t, everyShape)) {
+		if len(group.Rules) > perGroup {
+			t.Errorf("group %s has %d rules", group.Name, len(group.Rules))
+		}
+		if group.QueryOffset != nil || group.Labels != nil {
+			t.Errorf("group %s has what Prometheus 2.42 refuses", group.Name)
+		}
+		if names[group.Name] {
+			t.Errorf("two groups are named %s", group.Name)
+		}
+		names[group.Name] = true
+	}
+}
+
+func eachRule(t *testing.T, do func(monitoringv1.Rule)) {
+	for _, group := range everything(readObjects(t, everyShape)) {
+		for _, rule := range group.Rules {
+			do(rule)
+		}
+	}
+}
+
+// After an edit, or when a rule moves between objects, old and new series stand side by
+// side for minutes. Here every way of that happens to one ExperienceSLO, and another
+// must not miss a single evaluation.
+func TestEditedBudgetsDisturbNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	objects := parseObjects(t, shopObjects+`---
+apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: edited, namespace: shop}
+spec:
+  targets: {touchpoints: [checkout]}
+  objectives:
+  - {name: uptime, availability: {target: "99%"}}
+`)
+	w.load(ruleFile(t, everything(objects)))
+	for _, touchpoint := range []string{"checkout", "search"} {
+		w.probes("shop", touchpoint, never, after(0), "0.3")
+		w.answers("shop", touchpoint, "ces", cesScores, always(easyMostly), 60)
+	}
+	w.run(20 * time.Minute)
+	const page = `ExperienceBudgetBurn{env="prod", namespace="shop", objective="uptime", severity="page", slo="web", team="payments", tier="1h", touchpoint="checkout"}`
+	if _, did := w.fired[page]; !did {
+		t.Fatalf("the undisturbed page does not fire to begin with: %v", w.fired)
+	}
+	for _, edit := range []struct{ name, old, new string }{
+		{"duplicated", "", ""},
+		{"target", `"99%"`, `"99.5%"`},
+		{"window", `touchpoints: [checkout]}`, "touchpoints: [checkout]}\n  window: 7d"},
+		{"labels", `touchpoints: [checkout]}`, "touchpoints: [checkout]}\n  alerting: {labels: {tenant: new, env: test}, runbookURL: 'https://wiki.example.com'}"},
+		{"severities", `touchpoints: [checkout]}`, "touchpoints: [checkout]}\n  alerting: {severities: [Ticket]}"},
+		{"floor", `{name: uptime, availability: {target: "99%"}}`, `{name: uptime, minLosses: 7, availability: {target: "99%"}}`},
+		{"team of the touchpoint", "team: payments", "team: basket"},
+		{"class of the touchpoint", "class: Critical", "class: Standard"},
+	} {
+		t.Run(edit.name, func(t *testing.T) {
+			w.t = t
+			text := shopObjects + `---
+apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: edited, namespace: shop}
+spec:
+  targets: {touchpoints: [checkout]}
+  objectives:
+  - {name: uptime, availability: {target: "99%"}}
+`
+			at := strings.LastIndex(text, edit.old)
+			if edit.old != "" && at < 0 {
+				t.Fatalf("nothing to edit: %s", edit.old)
+			}
+			changed := w.load(ruleFile(t, everything(parseObjects(t, text[:at]+edit.new+text[at+len(edit.old):]))))
+			for range 6 {
+				w.run(time.Minute)
+				if n := len(w.ask(`ALERTS{alertstate="firing",slo="web",objective="uptime",touchpoint="checkout",tier="1h",env="prod"}`)); n == 0 {
+					t.Errorf("%s: the page of another ExperienceSLO is interrupted", edit.name)
+				}
+			}
+			w.healthy()
+			w.unload(changed)
+			w.failures = nil
+		})
+	}
+}
+
+// Reading a counter, point by point, against what truly happened.
+func TestCountsAreExact(t *testing.T) {
+	t.Parallel()
+	bursts := func(at time.Time) float64 { // a thousand at once, every seven minutes
+		return 1000 * math.Floor(at.Sub(epoch).Minutes()/7)
+	}
+	slow := func(at time.Time) float64 { return math.Floor(at.Sub(epoch).Minutes() / 11) }
+	restarted := func(at time.Time) float64 { // 2 a second, back to 0 after an hour
+		if since := at.Sub(epoch) - time.Hour; since > 0 {
+			return math.Floor(since.Seconds() * 2)
+		}
+		return math.Floor(at.Sub(epoch).Seconds() * 2)
+	}
+	for _, test := range []struct {
+		name      string
+		value     func(time.Time) float64
+		unscraped func(time.Time) bool
+		allowed   float64 // part by which the sum may differ
+	}{
+		{name: "steady", value: steady(3)},
+		{name: "bursts", value: bursts},
+		{name: "one event in eleven minutes", value: slow},
+		{name: "restart", value: restarted, allowed: 0.01},
+		{name: "scraped every two minutes", value: bursts, unscraped: func(at time.Time) bool { return at.Sub(epoch)%(2*time.Minute) != 0 }},
+		{name: "failed scrapes", value: bursts, unscraped: func(at time.Time) bool { return int(at.Sub(epoch).Seconds())%420 < 180 }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.unscraped = test.unscraped
+			w.load(ruleFile(t, []monitoringv1.RuleGroup{grouped("count", time.Minute, 1, []monitoringv1.Rule{record("counted", sum(gained("x_total")), nil)})[0]}))
+			w.scrape(test.value, "__name__", "x_total")
+			w.run(2 * time.Hour)
+			w.run(6 * time.Minute)
+			counted := w.number("sum_over_time(counted[3h])")
+			// The first tiles are waited for, the last ones are still to come.
+			low, high := test.value(epoch.Add(2*time.Hour))-test.value(epoch.Add(4*time.Minute)), test.value(epoch.Add(126*time.Minute))
+			if test.name == "restart" {
+				low, high = 2*7200-480, 2*7560
+			}
+			if counted < low*(1-test.allowed) || counted > high*(1+test.allowed) {
+				t.Errorf("counted %v, but between %v and %v happened", counted, low, high)
+			}
+		})
+	}
+}
+
+func TestMissedEvaluationLosesNothingOfTheWindow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	objects := parseObjects(t, strings.ReplaceAll(shopObjects, "touchpoints: [checkout, search]}", "touchpoints: [checkout]}\n  window: 7d"))
+	w.load(ruleFile(t, everything(objects)))
+	w.missed = func(group string, at time.Time) bool { // about the whole hours, where hours are read
+		minute := at.Sub(epoch) % time.Hour
+		return strings.HasPrefix(group, "sojourn-steady") && (minute > 56*time.Minute || minute < time.Minute)
+	}
+	w.probes("shop", "checkout", never, never, "0.3")
+	w.run(25*time.Hour + 20*time.Minute)
+	w.healthy()
+	// Whole hours are read, and 6 probes a minute ran in each of 25.
+	got := w.number(`sojourn:slo_events:window{objective="uptime"}`)
+	if math.Abs(got-25*360) > 36 {
+		t.Errorf("the window holds %v of %v events", got, 25*360)
+	}
+}
+
+func TestIdleNightsAreNotNaN(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.load(ruleFile(t, everything(readObjects(t, everyShape))))
+	day := func(at time.Time) float64 { // nothing at all from the third hour on
+		return math.Floor(min(at.Sub(epoch).Hours(), 3) * 1000)
+	}
+	w.scrape(day, "__name__", "http_requests_total", "app", "own", "code", "200")
+	w.scrape(func(at time.Time) float64 { return math.Floor(day(at) / 500) }, "__name__", "http_requests_total", "app", "own", "code", "500")
+	for _, le := range []string{"0.5", "1", "+Inf"} { // as Prometheus 2 stores it
+		w.scrape(day, "__name__", "http_request_duration_seconds_bucket", "app", "own", "le", le)
+	}
+	w.run(8 * time.Hour)
+	w.healthy()
+	for _, series := range []string{Events, Losses, "sojourn:slo_losses:sum1h", "sojourn:slo_losses:sum6h", MeanLoss, LossLower, LossUpper, Remaining} {
+		for _, sample := range w.ask(fmt.Sprintf(`{__name__=%q} or last_over_time({__name__=%q}[10m])`, series, series)) {
+			if math.IsNaN(sample.F) || math.IsInf(sample.F, 0) {
+				t.Errorf("%s is %v", sample.Metric, sample.F)
+			}
+		}
+	}
+	if n := w.number(`sojourn:slo_events:count1m{slo="own",objective="fast"}`); n != 0 {
+		t.Errorf("an idle minute counts %v events", n)
+	}
+	if loss := w.number(`sojourn:slo_loss:ratio{slo="own",objective="up"}`); math.Abs(loss-0.002) > 0.0005 {
+		t.Errorf("mean loss of the day is %v, not 0.002", loss)
+	}
+}
+
+func TestMissingBucketIsNoData(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.load(ruleFile(t, everything(readObjects(t, everyShape))))
+	w.scrape(steady(5), "__name__", "http_request_duration_seconds_bucket", "app", "own", "le", "+Inf")
+	w.scrape(steady(5), "__name__", "http_request_duration_seconds_bucket", "app", "own", "le", "0.5")
+	w.probes("shop", "shown", never, never, "0.5")
+	w.run(30 * time.Minute)
+	w.healthy()
+	if found := w.ask(`{__name__=~"sojourn:slo_(events|losses):count1m",objective="fast"}`); len(found) > 0 {
+		t.Errorf("without its bucket a latency objective counts %v", found)
+	}
+	// Either spelling of a whole number is the same edge.
+	w.scrape(steady(5), "__name__", "http_request_duration_seconds_bucket", "app", "own", "le", "1.0")
+	w.probes("shop", "shown", never, never, "1.0")
+	w.run(30 * time.Minute)
+	for _, slo := range []string{"own", "shown"} {
+		if n := w.number(fmt.Sprintf(`sum(sojourn:slo_events:sum5m{slo=%q,objective="fast",touchpoint=%q})`, slo, slo)); !(n > 0) {
+			t.Errorf("the edge 1.0 is not taken for 1 in %s: %v", slo, n)
+		}
+	}
+}
+
+func TestSilenceIsNotQuiet(t *testing.T) {
+	t.Parallel()
+	w := shop(t)
+	alive := func(value func(time.Time) float64) func(time.Time) float64 {
+		return func(at time.Time) float64 {
+			if at.Sub(epoch) > time.Hour {
+				return math.NaN() // the prober and the gateway are gone
+			}
+			return value(at)
+		}
+	}
+	w.probes("shop", "search", never, never, "0.3")
+	w.probes("shop", "checkout", never, never, "0.3")
+	for _, touchpoint := range []string{"checkout", "search"} {
+		w.answers("shop", touchpoint, "ces", cesScores, always(easyMostly), 0.001) // nobody ever answers
+	}
+	w.run(time.Hour)
+	if len(w.fired) > 0 {
+		t.Fatalf("quiet is taken for silence: %v", w.fired)
+	}
+	for i := range w.counters {
+		if w.counters[i].labels.Get("touchpoint") == "checkout" {
+			w.counters[i].value = alive(w.counters[i].value)
+		}
+	}
+	w.run(30 * time.Minute)
+	w.healthy()
+	for _, objective := range []string{"uptime", "speed", "effort"} {
+		alert := fmt.Sprintf(`ExperienceDataMissing{env="prod", namespace="shop", objective=%q, severity="page", slo="web", team="payments", tier="missing", touchpoint="checkout"}`, objective)
+		if _, did := w.fired[alert]; !did {
+			t.Errorf("silence of %s has no alert", objective)
+		}
+	}
+	for alert := range w.fired {
+		if !strings.Contains(alert, "checkout") || !strings.Contains(alert, AlertDataMissing) {
+			t.Errorf("fired without cause: %s", alert)
+		}
+	}
+}
+
+func TestErrorsOfTheProberAreSilenceNotLoss(t *testing.T) {
+	t.Parallel()
+	w := shop(t)
+	w.probes("shop", "search", never, never, "0.3")
+	w.scrape(steady(0.1), "__name__", probeRuns, "namespace", "shop", "touchpoint", "checkout", "location", "default", "outcome", "error")
+	for _, outcome := range []string{"success", "failure"} {
+		w.scrape(steady(0), "__name__", probeRuns, "namespace", "shop", "touchpoint", "checkout", "location", "default", "outcome", outcome)
+	}
+	w.run(20 * time.Minute)
+	w.healthy()
+	if lost := w.number(`sum(sojourn:slo_losses:sum5m{touchpoint="checkout",objective="uptime"})`); lost != 0 {
+		t.Errorf("the prober's own errors lose %v", lost)
+	}
+	if _, did := w.fired[`ExperienceDataMissing{env="prod", namespace="shop", objective="uptime", severity="page", slo="web", team="payments", tier="missing", touchpoint="checkout"}`]; !did {
+		t.Errorf("nobody is told that the prober measures nothing: %v", w.fired)
+	}
+}
+
+func TestCoverageTellsHowMuchIsKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.load(ruleFile(t, everything(parseObjects(t, strings.ReplaceAll(shopObjects, "touchpoints: [checkout, search]}", "touchpoints: [checkout]}\n  window: 7d")))))
+	w.probes("shop", "checkout", never, never, "0.3")
+	w.run(17 * time.Hour)
+	if covered := w.number(`last_over_time(sojourn:slo_coverage:ratio{objective="uptime"}[20m])`); math.Abs(covered-16.0/168) > 1.01/168 {
+		t.Errorf("coverage is %v after 17 of 168 hours", covered)
+	}
+}
+
+// Labels of alerts are what stays; journeys, runbooks and promises may change while an
+// alert fires without making another alert of it.
+func TestJourneysAndRunbooksNeverRefire(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.load(ruleFile(t, everything(parseObjects(t, shopObjects))))
+	w.probes("shop", "search", never, never, "0.3")
+	w.probes("shop", "checkout", never, after(0), "0.3")
+	w.answers("shop", "checkout", "ces", cesScores, always(easyMostly), 60)
+	w.answers("shop", "search", "ces", cesScores, always(easyMostly), 60)
+	w.run(30 * time.Minute)
+	fired := len(w.fired)
+	if fired == 0 {
+		t.Fatal("nothing fires to begin with")
+	}
+	w.unload(before)
+	changed := strings.Replace(shopObjects, "team: payments", `team: payments, runbookURL: "https://wiki.example.com/checkout"`, 1)
+	changed = strings.Replace(changed, `target: "99.9%"`, `target: "99.95%"`, 1)
+	w.load(ruleFile(t, everything(parseObjects(t, changed+`---
+apiVersion: sojourn.dev/v1alpha1
+kind: Journey
+metadata: {name: online-purchase, namespace: shop}
+spec:
+  stages: [{name: purchase, touchpoints: [{name: checkout}]}]
+`))))
+	w.run(10 * time.Minute)
+	w.healthy()
+	if len(w.fired) != fired {
+		t.Errorf("an edit made other alerts of those that fired: %v", w.fired)
+	}
+	if labels := w.ask(`sojourn:touchpoint:info{touchpoint="checkout"}`)[0].Metric; labels.Get("journeys") != "shop/online-purchase" {
+		t.Errorf("the journey is not known to the alert: %s", labels)
+	}
+}
