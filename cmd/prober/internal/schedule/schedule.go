@@ -1,0 +1,236 @@
+// Package schedule runs many jobs, each at its own interval and at its own moment
+// within it, with a limit on how many run at once.
+//
+// One goroutine sleeps until the next job is due, and a goroutine exists for each
+// run only while it runs. A goroutine and a ticker per job would be as short to
+// write, but a ticker knows only the time since the job became known: after a
+// restart all jobs would run together. The heap also shows at one place which jobs
+// wait, which is what skipping, overload and lateness are told from.
+package schedule
+
+import (
+	"container/heap"
+	"container/list"
+	"context"
+	"hash/fnv"
+	"sync"
+	"time"
+)
+
+// Job is what a Scheduler runs. Allowed, Overlapped and Starved are called while
+// the Scheduler is locked: they must return at once and not call it.
+type Job interface {
+	// Allowed is asked when the job is due. If it says no, the job is asked again
+	// one interval later, and nothing is missed by that.
+	Allowed(now time.Time) bool
+	// Run does the work. It must return soon after ctx ends.
+	Run(ctx context.Context)
+	// Overlapped reports that the job was due while its predecessor still ran, and
+	// is therefore skipped.
+	Overlapped()
+	// Starved reports that a run waited a whole interval for a slot; it will not
+	// happen, and the next one takes its place in the queue.
+	Starved()
+}
+
+// Scheduler runs jobs. Its methods may be called at any time, before Run as well.
+type Scheduler struct {
+	limit int
+	late  func(time.Duration)
+
+	mu      sync.Mutex
+	ctx     context.Context // nil before Run
+	jobs    map[string]*entry
+	due     dueHeap
+	waiting list.List // of *entry, the longest waiting first
+	running int
+	runs    sync.WaitGroup
+	wake    chan struct{}
+}
+
+// entry is a job with its place in time.
+type entry struct {
+	job      Job
+	phase    time.Duration
+	interval time.Duration
+	next     time.Time
+	index    int // in the heap
+
+	place  *list.Element // in the queue, while waiting for a slot
+	since  time.Time     // when the waiting run was due
+	cancel func()        // while running
+}
+
+// New returns a Scheduler that runs at most limit jobs at once. It tells late, for
+// each run, how long after its due time the run began.
+func New(limit int, late func(time.Duration)) *Scheduler {
+	return &Scheduler{limit: limit, late: late, jobs: map[string]*entry{}, wake: make(chan struct{}, 1)}
+}
+
+// Set adds a job, or replaces the one of the same key: a run of that one is called
+// off. The identity decides at which moment of the interval the job runs.
+func (s *Scheduler) Set(key, identity string, interval time.Duration, job Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(key)
+	e := &entry{job: job, interval: interval, phase: Phase(identity, interval)}
+	e.next = nextSlot(time.Now(), 0, e.phase, interval)
+	s.jobs[key] = e
+	heap.Push(&s.due, e)
+	if e.index == 0 {
+		s.wakeUp()
+	}
+}
+
+// Remove forgets a job and calls off its run.
+func (s *Scheduler) Remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(key)
+}
+
+// Running counts the runs that are going on.
+func (s *Scheduler) Running() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
+}
+
+// Run runs the jobs until ctx ends, calls off those that are under way, and
+// returns once all of them have ended.
+func (s *Scheduler) Run(ctx context.Context) {
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.runs.Wait()
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+		timer.Reset(s.step())
+	}
+}
+
+// step queues what is due, starts what has a slot, and returns the time until
+// something is due again.
+func (s *Scheduler) step() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for len(s.due) > 0 && !s.due[0].next.After(now) {
+		e := s.due[0]
+		due := e.next
+		// Half an interval ahead of now: a wall clock that is set back a little must
+		// not make a slot come twice.
+		e.next = nextSlot(now, e.interval/2, e.phase, e.interval)
+		heap.Fix(&s.due, 0)
+		switch {
+		case e.cancel != nil:
+			e.job.Overlapped()
+		case e.place != nil:
+			e.job.Starved()
+			e.since = due
+		case e.job.Allowed(now):
+			e.place, e.since = s.waiting.PushBack(e), due
+		}
+	}
+	s.start()
+	if len(s.due) == 0 {
+		return time.Hour
+	}
+	return time.Until(s.due[0].next)
+}
+
+// start gives the free slots to those that wait longest.
+func (s *Scheduler) start() {
+	for s.running < s.limit && s.waiting.Len() > 0 && s.ctx.Err() == nil {
+		e := s.waiting.Remove(s.waiting.Front()).(*entry)
+		e.place = nil
+		ctx, cancel := context.WithCancel(s.ctx)
+		e.cancel = cancel
+		s.running++
+		s.late(time.Since(e.since))
+		s.runs.Go(func() {
+			e.job.Run(ctx)
+			cancel()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			e.cancel = nil
+			s.running--
+			s.start()
+		})
+	}
+}
+
+func (s *Scheduler) remove(key string) {
+	e := s.jobs[key]
+	if e == nil {
+		return
+	}
+	delete(s.jobs, key)
+	heap.Remove(&s.due, e.index)
+	if e.place != nil {
+		s.waiting.Remove(e.place)
+	}
+	if e.cancel != nil {
+		e.cancel()
+	}
+}
+
+func (s *Scheduler) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Phase is the moment within an interval at which an identity has its turn: the
+// same in every process and after every restart, and evenly spread over many.
+func Phase(identity string, interval time.Duration) time.Duration {
+	sum := fnv.New64a()
+	sum.Write([]byte(identity))
+	return time.Duration(sum.Sum64() % uint64(interval))
+}
+
+// nextSlot returns the first time more than ahead after now at which the wall clock
+// stands at the phase of the interval. The result keeps now's monotonic reading:
+// a wall clock that is set anew moves the slots, but never leaves a job asleep.
+func nextSlot(now time.Time, ahead, phase, interval time.Duration) time.Time {
+	earliest := now.Add(ahead)
+	into := (earliest.UnixNano() - int64(phase)) % int64(interval)
+	if into < 0 {
+		into += int64(interval)
+	}
+	return earliest.Add(interval - time.Duration(into))
+}
+
+// dueHeap orders entries by the time at which they are due.
+type dueHeap []*entry
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is called by package heap.
+func (h *dueHeap) Push(x any) {
+	e := x.(*entry)
+	e.index = len(*h)
+	*h = append(*h, e)
+}
+
+// Pop is called by package heap.
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return e
+}

@@ -1,0 +1,217 @@
+// Package series keeps what Prometheus reads of the probes of each touchpoint.
+//
+// It gathers its series itself instead of registering vectors of client_golang:
+// every touchpoint has bucket edges of its own, which a HistogramVec cannot have,
+// and a scrape of ten thousand touchpoints shares the label pairs of each and
+// skips the registry's check of every single series.
+package series
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
+)
+
+// Names of the series.
+const (
+	RunsTotal        = "sojourn_probe_runs_total"
+	DurationSeconds  = "sojourn_probe_duration_seconds"
+	LastRunTimestamp = "sojourn_probe_last_run_timestamp_seconds"
+)
+
+// Limits of a native histogram: latencies of one touchpoint rarely need more than
+// thirty buckets at this resolution, and a wild one must not grow without end.
+const (
+	nativeFactor     = 1.1
+	nativeMaxBuckets = 160
+	nativeMinReset   = time.Hour
+)
+
+// Set holds the series of all touchpoints. It is a prometheus.Gatherer.
+type Set struct {
+	location string
+
+	mu          sync.Mutex
+	touchpoints map[name]*Touchpoint
+}
+
+type name struct{ namespace, touchpoint string }
+
+// New returns an empty set. The location becomes a label of every series.
+func New(location string) *Set {
+	return &Set{location: location, touchpoints: map[name]*Touchpoint{}}
+}
+
+// Touchpoint holds the series of one touchpoint.
+type Touchpoint struct {
+	name      name
+	labels    []*dto.LabelPair
+	runLabels [][]*dto.LabelPair // in the order of probe.Outcomes
+	created   *timestamppb.Timestamp
+
+	// One lock for all, so that no scrape sees a run without its duration: rules
+	// would take it for a slow one.
+	mu         sync.Mutex
+	runs       []uint64 // in the order of probe.Outcomes
+	duration   prometheus.Histogram
+	thresholds []float64
+	lastRun    time.Time
+	collected  int
+}
+
+// Add shows a touchpoint's series, all at zero. Adding it anew starts them anew.
+func (s *Set) Add(namespace, touchpoint string, thresholds []float64) *Touchpoint {
+	// In alphabetical order, as the formats want them.
+	location, ns, tp := label("location", s.location), label("namespace", namespace), label("touchpoint", touchpoint)
+	t := &Touchpoint{
+		name:    name{namespace, touchpoint},
+		labels:  []*dto.LabelPair{location, ns, tp},
+		created: timestamppb.Now(),
+		runs:    make([]uint64, len(probe.Outcomes)),
+	}
+	for _, outcome := range probe.Outcomes {
+		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, label("outcome", string(outcome)), tp})
+	}
+	t.SetThresholds(thresholds)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touchpoints[t.name] = t
+	return t
+}
+
+// Remove hides a touchpoint's series at once.
+func (s *Set) Remove(t *Touchpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.touchpoints[t.name] == t {
+		delete(s.touchpoints, t.name)
+	}
+}
+
+// Len counts the touchpoints.
+func (s *Set) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.touchpoints)
+}
+
+// SetThresholds makes each threshold, in seconds, an exact edge of the classic
+// buckets. Other edges than before make a new histogram, which starts at zero: a
+// counter reset, as after a restart. The same edges change nothing.
+func (t *Touchpoint) SetThresholds(thresholds []float64) {
+	thresholds = slices.Sorted(slices.Values(thresholds))
+	thresholds = slices.Compact(thresholds)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.duration != nil && slices.Equal(t.thresholds, thresholds) {
+		return
+	}
+	edges := slices.Concat(prometheus.DefBuckets, thresholds)
+	slices.Sort(edges)
+	t.thresholds = thresholds
+	t.duration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:                            DurationSeconds,
+		Buckets:                         slices.Compact(edges),
+		NativeHistogramBucketFactor:     nativeFactor,
+		NativeHistogramMaxBucketNumber:  nativeMaxBuckets,
+		NativeHistogramMinResetDuration: nativeMinReset,
+	})
+}
+
+// Observe counts a run. Only the duration of a success is kept: a refused
+// connection is fast, and must not look good.
+func (t *Touchpoint) Observe(outcome probe.Outcome, duration time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.runs[slices.Index(probe.Outcomes, outcome)]++
+	if outcome == probe.OutcomeSuccess {
+		t.duration.Observe(Seconds(duration))
+	}
+	if outcome != probe.OutcomeError {
+		t.lastRun = time.Now()
+	}
+}
+
+// Collected counts how often the series have been shown.
+func (t *Touchpoint) Collected() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.collected
+}
+
+// Gather returns the families of all touchpoints.
+func (s *Set) Gather() ([]*dto.MetricFamily, error) {
+	s.mu.Lock()
+	touchpoints := make([]*Touchpoint, 0, len(s.touchpoints))
+	for _, t := range s.touchpoints {
+		touchpoints = append(touchpoints, t)
+	}
+	s.mu.Unlock()
+	if len(touchpoints) == 0 {
+		return nil, nil
+	}
+	slices.SortFunc(touchpoints, func(a, b *Touchpoint) int {
+		if byNamespace := strings.Compare(a.name.namespace, b.name.namespace); byNamespace != 0 {
+			return byNamespace
+		}
+		return strings.Compare(a.name.touchpoint, b.name.touchpoint)
+	})
+
+	duration := family(DurationSeconds, dto.MetricType_HISTOGRAM,
+		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.", len(touchpoints))
+	lastRun := family(LastRunTimestamp, dto.MetricType_GAUGE,
+		"When the last visit ended, as seconds since 1970. Absent before the first one.", len(touchpoints))
+	runs := family(RunsTotal, dto.MetricType_COUNTER,
+		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).", len(touchpoints)*len(probe.Outcomes))
+	for _, t := range touchpoints {
+		if err := t.gather(duration, lastRun, runs); err != nil {
+			return nil, err
+		}
+	}
+	families := []*dto.MetricFamily{duration}
+	if len(lastRun.Metric) > 0 {
+		families = append(families, lastRun)
+	}
+	return append(families, runs), nil
+}
+
+func (t *Touchpoint) gather(duration, lastRun, runs *dto.MetricFamily) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.collected++
+	histogram := &dto.Metric{}
+	if err := t.duration.Write(histogram); err != nil {
+		return err
+	}
+	histogram.Label = t.labels
+	duration.Metric = append(duration.Metric, histogram)
+	for i, count := range t.runs {
+		runs.Metric = append(runs.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
+			Value: proto.Float64(float64(count)), CreatedTimestamp: t.created,
+		}})
+	}
+	if !t.lastRun.IsZero() {
+		lastRun.Metric = append(lastRun.Metric, &dto.Metric{Label: t.labels, Gauge: &dto.Gauge{
+			Value: proto.Float64(float64(t.lastRun.UnixMilli()) / 1e3),
+		}})
+	}
+	return nil
+}
+
+// Seconds returns the float nearest to a duration, so that 300ms is written 0.3.
+// Duration.Seconds rounds twice and is not always that near.
+func Seconds(d time.Duration) float64 { return float64(d) / 1e9 }
+
+func family(name string, kind dto.MetricType, help string, size int) *dto.MetricFamily {
+	return &dto.MetricFamily{Name: &name, Type: &kind, Help: &help, Metric: make([]*dto.Metric, 0, size)}
+}
+
+func label(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }

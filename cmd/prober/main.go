@@ -1,0 +1,126 @@
+// Command prober visits touchpoints as customers would, at the intervals that the
+// Touchpoints ask for, and shows Prometheus what it met.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+)
+
+// version is set by the linker of release builds.
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "prober:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var (
+		options    = options{Version: programVersion()}
+		kubeconfig string
+		logLevel   = slog.LevelInfo
+		logFormat  string
+	)
+	c := &cobra.Command{
+		Use:   "prober",
+		Short: "Visits touchpoints as customers would and shows Prometheus what it met",
+		Long: `prober watches Touchpoints, runs the probe of each at its interval, and serves
+what came of it as Prometheus series. Every latency that an ExperienceSLO promises
+for a touchpoint is an exact bucket edge of that touchpoint's histogram.
+
+It only reads from the API server. While that cannot be reached, it goes on probing
+the touchpoints it knows. Proxy variables of the environment are not used for
+probes.`,
+		Example: `  # In a cluster: everything has a default.
+  prober
+
+  # From a workstation, two namespaces, runs at once instead of after two scrapes.
+  prober --kubeconfig ~/.kube/config --namespaces shop,checkout --first-run-delay 0s \
+    --metrics-bind-address 127.0.0.1:9090 --health-probe-bind-address 127.0.0.1:9091
+
+  # One of several places from which customers come.
+  prober --location eu-west`,
+		Args:          cobra.NoArgs,
+		Version:       options.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := newLogger(c, logFormat, logLevel)
+			if err != nil {
+				return err
+			}
+			options.Log = log
+			bridged := logr.FromSlogHandler(log.Handler())
+			ctrl.SetLogger(bridged)
+			klog.SetLogger(bridged)
+			if options.Config, err = restConfig(kubeconfig); err != nil {
+				return fmt.Errorf("finding the API server: %w", err)
+			}
+			p, err := newProber(options)
+			if err != nil {
+				return err
+			}
+			return p.Run(c.Context())
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: $KUBECONFIG, else the Pod's service account, else ~/.kube/config")
+	flags.StringSliceVar(&options.Namespaces, "namespaces", nil, "namespaces to watch, separated by commas; default: all")
+	flags.StringVar(&options.Location, "location", "default", "where this prober stands; the label location of its series")
+	flags.IntVar(&options.MaxConcurrent, "max-concurrent", 256, "how many visits may go on at once; a visit that waits a whole interval is an outcome of error")
+	flags.DurationVar(&options.FirstRunDelay, "first-run-delay", 2*time.Minute, "how long a new touchpoint's first visit waits at most for its series to be scraped twice at zero, without which Prometheus would not see it; 0s: not at all")
+	flags.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8080", "`address` that serves /metrics; 0: none")
+	flags.StringVar(&options.HealthAddress, "health-probe-bind-address", ":8081", "`address` that serves /healthz and /readyz; 0: none")
+	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&logFormat, "log-format", "json", "json or text")
+	return c
+}
+
+func newLogger(c *cobra.Command, format string, level slog.Level) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.ErrOrStderr(), options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(c.ErrOrStderr(), options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is neither json nor text", format)
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	return config.GetConfig()
+}
+
+// programVersion is what the linker said, else what the Go command recorded.
+func programVersion() string {
+	recorded := ""
+	if info, known := debug.ReadBuildInfo(); known {
+		recorded = info.Main.Version
+	}
+	return cmp.Or(version, recorded, "unknown")
+}
