@@ -1,0 +1,49 @@
+# What developers run. `make help` lists it.
+
+GO ?= go
+ONCE ?=
+BIN := $(CURDIR)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## See alerts fire for a broken shop, on this machine; ONCE=1 ends by itself.
+	$(GO) run ./hack/demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: build vet lint drift unit ## Everything that CI checks.
+
+.PHONY: build
+build: ## Compile the programs into bin/.
+	$(GO) build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/...
+
+.PHONY: unit
+unit: parts ## All tests, the data race detector on where goroutines meet.
+	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... ./hack/...
+	$(GO) test -timeout 30m -race ./cmd/...
+
+.PHONY: parts
+parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
+	$(GO) run ./hack/localstack/cmd/localstack build
+
+.PHONY: vet
+vet: ## Report what looks wrong.
+	$(GO) vet ./...
+	@unformatted=$$(gofmt -l api cmd controllers hack); test -z "$$unformatted" || { echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+
+.PHONY: generate
+generate: ## Write deep copies, apply configurations and CRDs anew.
+	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
+		object:headerFile=hack/generate/header.txt \
+		applyconfiguration:headerFile=hack/generate/header.txt \
+		crd:generateEmbeddedObjectMeta=false \
+		paths=./api/... output:crd:artifacts:config=config/crd
+
+.PHONY: drift
+drift: generate ## Fail if generated code is not what the sources say.
+	@git diff --exit-code -- api config || { echo "generated code has drifted: commit what make generate wrote"; exit 1; }
