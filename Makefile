@@ -26,6 +26,7 @@ build: ## Compile the programs into bin/.
 unit: parts ## All tests, the data race detector on where goroutines meet.
 	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... ./hack/...
 	$(GO) test -timeout 30m -race ./cmd/...
+	$(GO) -C hack/chart test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -34,7 +35,12 @@ parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's ca
 .PHONY: vet
 vet: ## Report what looks wrong.
 	$(GO) vet ./...
-	@unformatted=$$(gofmt -l api cmd controllers hack); test -z "$$unformatted" || { echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l api cmd config controllers hack); test -z "$$unformatted" || { echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+
+.PHONY: lint
+lint: ## Report what staticcheck and kube-api-linter say.
+	$(GO) -C hack/lint build -o $(BIN)/sojourn-lint .
+	$(GO) vet -vettool=$(BIN)/sojourn-lint ./...
 
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.
@@ -43,7 +49,8 @@ generate: ## Write deep copies, apply configurations and CRDs anew.
 		applyconfiguration:headerFile=hack/generate/header.txt \
 		crd:generateEmbeddedObjectMeta=false \
 		paths=./api/... output:crd:artifacts:config=config/crd
+	cp config/crd/sojourn.dev_*.yaml charts/sojourn/files/crds/
 
 .PHONY: drift
 drift: generate ## Fail if generated code is not what the sources say.
-	@git diff --exit-code -- api config || { echo "generated code has drifted: commit what make generate wrote"; exit 1; }
+	@git diff --exit-code -- api config charts || { echo "generated code has drifted: commit what make generate wrote"; exit 1; }

@@ -53,7 +53,6 @@ type ExperienceSLOSpec struct {
 	// 90d. Default: 28d, four whole weeks.
 	// +optional
 	// +default="28d"
-	// +kubebuilder:default="28d"
 	Window Window `json:"window,omitempty"`
 
 	// objectives are the promises, 1 to 20. Each of them at each touchpoint is one
@@ -160,14 +159,14 @@ type Objective struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	MinResponses *int32 `json:"minResponses,omitempty"`
+	MinResponses int32 `json:"minResponses,omitempty"`
 
 	// minLosses is how many losses an alert's long window must hold before it fires, 1
 	// to 100000, so that one failed probe never pages. Default: 3.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	MinLosses *int32 `json:"minLosses,omitempty"`
+	MinLosses int32 `json:"minLosses,omitempty"`
 }
 
 // AvailabilityObjective promises a share of successful visits.
@@ -204,7 +203,6 @@ type CESObjective struct {
 	// instrument is CES (1-7, high is easy) or CES1 (1-5, high is laborious). Default: CES.
 	// +optional
 	// +default="CES"
-	// +kubebuilder:default=CES
 	Instrument CESInstrument `json:"instrument,omitempty"`
 
 	// easeShare is the promised share of answers that say it was easy: 5 and more on
@@ -294,8 +292,9 @@ type ObjectiveStatus struct {
 	Name Name `json:"name,omitempty"`
 
 	// budget is the mean loss that the objective allows, as a decimal number between
-	// 0 and 1; empty where the target leaves none.
+	// 0 and 1; absent where the target leaves none.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=24
 	Budget string `json:"budget,omitempty"`
 
@@ -321,6 +320,13 @@ type ObjectiveStatus struct {
 
 // ExperienceSLOStatus is what the controllers found out about an ExperienceSLO.
 type ExperienceSLOStatus struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the generation of the spec that this status speaks of.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -342,13 +348,6 @@ type ExperienceSLOStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=20
 	Objectives []ObjectiveStatus `json:"objectives,omitempty"`
-
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // ExperienceSLO is a promise to customers, kept by one error budget for each
@@ -366,7 +365,10 @@ type ExperienceSLOStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"
 type ExperienceSLO struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// spec says what is promised.
@@ -375,7 +377,7 @@ type ExperienceSLO struct {
 
 	// status is what the controllers found out.
 	// +optional
-	// +kubebuilder:default={conditions: {{type: "Ready", status: "Unknown", reason: "Pending", message: "waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +default={"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "waiting for the controller", "lastTransitionTime": "1970-01-01T00:00:00Z"}]}
 	Status ExperienceSLOStatus `json:"status,omitzero"`
 }
 

@@ -25,7 +25,6 @@ type JourneySpec struct {
 	// type tells whose journey it is: Customer or Employee. Default: Customer.
 	// +optional
 	// +default="Customer"
-	// +kubebuilder:default=Customer
 	Type JourneyType `json:"type,omitempty"`
 
 	// goal is what the customer wants to have reached at the end. Documentation only.
@@ -143,6 +142,13 @@ type KPI struct {
 
 // JourneyStatus is what the controllers found out about a Journey.
 type JourneyStatus struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the generation of the spec that this status speaks of.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -167,13 +173,6 @@ type JourneyStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Promised int32 `json:"promised,omitempty"`
-
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // Journey is the path a customer or employee takes to a goal, in ordered stages.
@@ -191,7 +190,10 @@ type JourneyStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"
 type Journey struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// spec draws the journey.
@@ -200,7 +202,7 @@ type Journey struct {
 
 	// status is what the controllers found out.
 	// +optional
-	// +kubebuilder:default={conditions: {{type: "Ready", status: "Unknown", reason: "Pending", message: "waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +default={"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "waiting for the controller", "lastTransitionTime": "1970-01-01T00:00:00Z"}]}
 	Status JourneyStatus `json:"status,omitzero"`
 }
 

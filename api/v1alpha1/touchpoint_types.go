@@ -88,7 +88,6 @@ type TouchpointSpec struct {
 	// External. Only those of Brand and Partner can be probed. Default: Brand.
 	// +optional
 	// +default="Brand"
-	// +kubebuilder:default=Brand
 	Ownership Ownership `json:"ownership,omitempty"`
 
 	// class ranks the touchpoint: Critical, Standard or Special. Alerts of a
@@ -96,7 +95,6 @@ type TouchpointSpec struct {
 	// others raise tickets. Default: Standard.
 	// +optional
 	// +default="Standard"
-	// +kubebuilder:default=Standard
 	Class Class `json:"class,omitempty"`
 
 	// kano is the category of its quality: Basic (failure punishes), Performance
@@ -104,7 +102,6 @@ type TouchpointSpec struct {
 	// Default: Performance.
 	// +optional
 	// +default="Performance"
-	// +kubebuilder:default=Performance
 	Kano Kano `json:"kano,omitempty"`
 
 	// themes are keywords to group touchpoints by, at most 16. Documentation only.
@@ -184,7 +181,6 @@ type JourneyNamespaces struct {
 	// (those that selector matches). Default: Same.
 	// +optional
 	// +default="Same"
-	// +kubebuilder:default=Same
 	From FromNamespaces `json:"from,omitempty"`
 
 	// selector matches the labels of namespaces. Only with from: Selector.
@@ -197,7 +193,6 @@ type Probe struct {
 	// interval is the time from one visit to the next, 10s to 5m. Default: 30s.
 	// +optional
 	// +default="30s"
-	// +kubebuilder:default="30s"
 	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('10s') && duration(self) <= duration('5m')",message="interval must be between 10s and 5m, for example 30s"
 	Interval Duration `json:"interval,omitempty"`
 
@@ -205,7 +200,6 @@ type Probe struct {
 	// 1m. It is cut to the interval where that is shorter. Default: 10s.
 	// +optional
 	// +default="10s"
-	// +kubebuilder:default="10s"
 	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('100ms') && duration(self) <= duration('1m')",message="timeout must be between 100ms and 1m, for example 10s"
 	Timeout Duration `json:"timeout,omitempty"`
 
@@ -227,7 +221,6 @@ type HTTPProbe struct {
 	// method is the request's method: GET or HEAD. Default: GET.
 	// +optional
 	// +default="GET"
-	// +kubebuilder:default=GET
 	// +kubebuilder:validation:Enum=GET;HEAD
 	Method string `json:"method,omitempty"`
 
@@ -353,7 +346,6 @@ type SurveyMetrics struct {
 	// scoreLabel is the label that holds the score as a whole number. Default: score.
 	// +optional
 	// +default="score"
-	// +kubebuilder:default=score
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -533,6 +525,13 @@ type WorkloadReference struct {
 
 // TouchpointStatus is what the controllers found out about a Touchpoint.
 type TouchpointStatus struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the generation of the spec that this status speaks of.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -551,13 +550,6 @@ type TouchpointStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:MaxLength=128
 	Journeys []string `json:"journeys,omitempty"`
-
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // Touchpoint is one encounter between customer and company, and how it is measured.
@@ -574,7 +566,10 @@ type TouchpointStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"
 type Touchpoint struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// spec says what the touchpoint is and how it is measured.
@@ -583,7 +578,7 @@ type Touchpoint struct {
 
 	// status is what the controllers found out.
 	// +optional
-	// +kubebuilder:default={conditions: {{type: "Ready", status: "Unknown", reason: "Pending", message: "waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +default={"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "waiting for the controller", "lastTransitionTime": "1970-01-01T00:00:00Z"}]}
 	Status TouchpointStatus `json:"status,omitzero"`
 }
 

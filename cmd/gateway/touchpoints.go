@@ -37,7 +37,7 @@ type touchpoints struct {
 	byName map[types.NamespacedName]*v1alpha1.Touchpoint
 }
 
-var errNotRead = errors.New("Touchpoints are still being read from the API server")
+var errNotRead = errors.New("the Touchpoints are still being read from the API server")
 
 // watchTouchpoints prepares a watch of the Touchpoints of some namespaces, of all
 // where none is named. It reaches for the API server only in Start, and then

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ func alertGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 	}
 	pages = append(pages, silenceAlerts(namespace, r)...)
 	return append(
-		grouped("sojourn-pages", tile, 1, pages),
+		grouped("sojourn-pages", tile, 1, slices.Concat(quickWindows(namespace), pages)),
 		grouped("sojourn-tickets", fiveTile, 1, tickets)...)
 }
 

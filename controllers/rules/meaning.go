@@ -38,8 +38,8 @@ type meaning struct {
 // names; everything else of the meaning is filled in even then.
 func understand(objective *v1alpha1.Objective) (meaning, error) {
 	m := meaning{name: string(objective.Name), family: budget.Traffic, floor: 3, source: objective.Source}
-	if objective.MinLosses != nil {
-		m.floor = int(*objective.MinLosses)
+	if objective.MinLosses > 0 {
+		m.floor = int(objective.MinLosses)
 	}
 	at := func(field string) { m.field = fmt.Sprintf("spec.objectives[%s].%s", objective.Name, field) }
 	share := func(target v1alpha1.Percentage, promise string) error {
@@ -83,8 +83,8 @@ func understand(objective *v1alpha1.Objective) (meaning, error) {
 	}
 	if m.family == budget.Survey {
 		m.floor = 30
-		if objective.MinResponses != nil {
-			m.floor = int(*objective.MinResponses)
+		if objective.MinResponses > 0 {
+			m.floor = int(objective.MinResponses)
 		}
 	}
 	return m, err
@@ -165,11 +165,11 @@ func (m *meaning) sourceAt(touchpoint *v1alpha1.Touchpoint) (source v1alpha1.Sou
 		}
 	}
 	switch {
-	case metric && m.source != own:
+	case metric && (m.source == "" || m.source == v1alpha1.SourceMetric):
 		return v1alpha1.SourceMetric, ""
 	case measured && m.source != v1alpha1.SourceMetric:
 		return own, ""
-	case m.source == v1alpha1.SourceMetric || own == "":
+	case own == "" || m.source == v1alpha1.SourceMetric:
 		return "", asMetric
 	case m.source == own:
 		return "", asOwn

@@ -30,6 +30,10 @@ type SLORules struct {
 	// Problems are in the order of the spec. Missing references are not among them:
 	// Resolution names those.
 	Problems []Problem
+	// Skipped tells where an objective is not measured although a journey or a selector
+	// brought the touchpoint in. Who chooses by a rule expects to miss some; who names a
+	// touchpoint has a Problem.
+	Skipped []Problem
 }
 
 // ForSLO makes the rules of one ExperienceSLO: three for each objective, however many
@@ -46,7 +50,11 @@ func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 			continue
 		}
 		watched, unmeasured := sets(slo, m, made.Resolution.Touchpoints, in)
-		made.Problems = append(made.Problems, unmeasured...)
+		if len(watched) > 0 && len(slo.Spec.Targets.Touchpoints) == 0 {
+			made.Skipped = append(made.Skipped, unmeasured...)
+		} else {
+			made.Problems = append(made.Problems, unmeasured...)
+		}
 		status := describe(slo, m, watched, in)
 		made.Objectives = append(made.Objectives, status)
 		made.Budgets += int(status.Budgets)

@@ -51,12 +51,9 @@ func addedHours(window time.Duration) func(func(string) string) string {
 	}
 }
 
-// windowGroups makes the sums over every window that some budget of the namespace needs.
+// windowGroups makes the tiles, and the sums over every window that some budget of the
+// namespace needs, but for those of quickWindows.
 func windowGroups(namespace string, r roster) []monitoringv1.RuleGroup {
-	quick := slices.Concat(
-		both(namespace, "sum5m", addedUp("count1m", 5*time.Minute)),
-		both(namespace, "sum1h", addedUp("count1m", time.Hour)),
-	)
 	steady := slices.Concat(
 		both(namespace, "count5m", addedUp("count1m", fiveTile)),
 		both(namespace, "count1h", addedUp("count1m", time.Hour)),
@@ -82,7 +79,6 @@ func windowGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 			map[string]string{"window": string(window)}))
 	}
 	return slices.Concat(
-		grouped("sojourn-quick", tile, 1, quick),
 		grouped("sojourn-steady", fiveTile, 1, steady),
 		grouped("sojourn-long", 15*time.Minute, 1, long),
 	)
@@ -108,6 +104,15 @@ func steadyWindows(r roster) []time.Duration {
 	}
 	slices.Sort(windows)
 	return slices.Compact(windows)
+}
+
+// quickWindows makes the sums that are added up every minute. They share a group with the
+// pages, which then wait for nothing else.
+func quickWindows(namespace string) []monitoringv1.Rule {
+	return slices.Concat(
+		both(namespace, "sum5m", addedUp("count1m", 5*time.Minute)),
+		both(namespace, "sum1h", addedUp("count1m", time.Hour)),
+	)
 }
 
 // isQuick tells whether a window is added up every minute.

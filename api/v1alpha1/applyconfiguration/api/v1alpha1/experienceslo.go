@@ -22,7 +22,8 @@ import (
 // ExperienceSLO is a promise to customers, kept by one error budget for each
 // objective at each touchpoint.
 type ExperienceSLOApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec says what is promised.
 	Spec *ExperienceSLOSpecApplyConfiguration `json:"spec,omitempty"`

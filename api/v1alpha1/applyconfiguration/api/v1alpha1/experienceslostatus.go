@@ -16,6 +16,8 @@ import (
 //
 // ExperienceSLOStatus is what the controllers found out about an ExperienceSLO.
 type ExperienceSLOStatusApplyConfiguration struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// touchpoints counts the touchpoints that the targets match.
@@ -24,14 +26,25 @@ type ExperienceSLOStatusApplyConfiguration struct {
 	Budgets *int32 `json:"budgets,omitempty"`
 	// objectives says how each objective is watched.
 	Objectives []ObjectiveStatusApplyConfiguration `json:"objectives,omitempty"`
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
 // ExperienceSLOStatusApplyConfiguration constructs a declarative configuration of the ExperienceSLOStatus type for use with
 // apply.
 func ExperienceSLOStatus() *ExperienceSLOStatusApplyConfiguration {
 	return &ExperienceSLOStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *ExperienceSLOStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *ExperienceSLOStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
@@ -67,19 +80,6 @@ func (b *ExperienceSLOStatusApplyConfiguration) WithObjectives(values ...*Object
 			panic("nil value passed to WithObjectives")
 		}
 		b.Objectives = append(b.Objectives, *values[i])
-	}
-	return b
-}
-
-// WithConditions adds the given value to the Conditions field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *ExperienceSLOStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *ExperienceSLOStatusApplyConfiguration {
-	for i := range values {
-		if values[i] == nil {
-			panic("nil value passed to WithConditions")
-		}
-		b.Conditions = append(b.Conditions, *values[i])
 	}
 	return b
 }

@@ -21,7 +21,8 @@ import (
 //
 // Journey is the path a customer or employee takes to a goal, in ordered stages.
 type JourneyApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec draws the journey.
 	Spec *JourneySpecApplyConfiguration `json:"spec,omitempty"`

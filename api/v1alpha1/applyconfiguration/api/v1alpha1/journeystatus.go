@@ -16,6 +16,8 @@ import (
 //
 // JourneyStatus is what the controllers found out about a Journey.
 type JourneyStatusApplyConfiguration struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// stages is how many stages the journey has.
@@ -26,14 +28,25 @@ type JourneyStatusApplyConfiguration struct {
 	Measured *int32 `json:"measured,omitempty"`
 	// promised counts those that at least one ExperienceSLO covers.
 	Promised *int32 `json:"promised,omitempty"`
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
 // JourneyStatusApplyConfiguration constructs a declarative configuration of the JourneyStatus type for use with
 // apply.
 func JourneyStatus() *JourneyStatusApplyConfiguration {
 	return &JourneyStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *JourneyStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *JourneyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
@@ -73,18 +86,5 @@ func (b *JourneyStatusApplyConfiguration) WithMeasured(value int32) *JourneyStat
 // If called multiple times, the Promised field is set to the value of the last call.
 func (b *JourneyStatusApplyConfiguration) WithPromised(value int32) *JourneyStatusApplyConfiguration {
 	b.Promised = &value
-	return b
-}
-
-// WithConditions adds the given value to the Conditions field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *JourneyStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *JourneyStatusApplyConfiguration {
-	for i := range values {
-		if values[i] == nil {
-			panic("nil value passed to WithConditions")
-		}
-		b.Conditions = append(b.Conditions, *values[i])
-	}
 	return b
 }

@@ -19,7 +19,7 @@ type ObjectiveStatusApplyConfiguration struct {
 	// name of the objective.
 	Name *apiv1alpha1.Name `json:"name,omitempty"`
 	// budget is the mean loss that the objective allows, as a decimal number between
-	// 0 and 1; empty where the target leaves none.
+	// 0 and 1; absent where the target leaves none.
 	Budget *string `json:"budget,omitempty"`
 	// budgets counts the touchpoints for which the objective is watched.
 	Budgets *int32 `json:"budgets,omitempty"`

@@ -21,7 +21,8 @@ import (
 //
 // Touchpoint is one encounter between customer and company, and how it is measured.
 type TouchpointApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard metadata of an object.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec says what the touchpoint is and how it is measured.
 	Spec *TouchpointSpecApplyConfiguration `json:"spec,omitempty"`

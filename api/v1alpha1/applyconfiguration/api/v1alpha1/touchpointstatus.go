@@ -17,6 +17,8 @@ import (
 //
 // TouchpointStatus is what the controllers found out about a Touchpoint.
 type TouchpointStatusApplyConfiguration struct {
+	// conditions are Ready, and Reconciling or Stalled where they apply.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// sources are the ways in which the touchpoint is measured: Probe, Survey, Metric.
@@ -24,14 +26,25 @@ type TouchpointStatusApplyConfiguration struct {
 	// journeys are the journeys that contain the touchpoint, as namespace/name; the
 	// first 20 in alphabetical order.
 	Journeys []string `json:"journeys,omitempty"`
-	// conditions are Ready, and Reconciling or Stalled where they apply.
-	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
 // TouchpointStatusApplyConfiguration constructs a declarative configuration of the TouchpointStatus type for use with
 // apply.
 func TouchpointStatus() *TouchpointStatusApplyConfiguration {
 	return &TouchpointStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *TouchpointStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
@@ -58,19 +71,6 @@ func (b *TouchpointStatusApplyConfiguration) WithSources(values ...apiv1alpha1.S
 func (b *TouchpointStatusApplyConfiguration) WithJourneys(values ...string) *TouchpointStatusApplyConfiguration {
 	for i := range values {
 		b.Journeys = append(b.Journeys, values[i])
-	}
-	return b
-}
-
-// WithConditions adds the given value to the Conditions field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *TouchpointStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *TouchpointStatusApplyConfiguration {
-	for i := range values {
-		if values[i] == nil {
-			panic("nil value passed to WithConditions")
-		}
-		b.Conditions = append(b.Conditions, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,131 @@
+// Command manager turns Journeys, Touchpoints and ExperienceSLOs into Prometheus
+// rules, and says on each of them what came of it.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/sojourn-dev/sojourn/controllers"
+)
+
+// version is set by the linker of release builds.
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var (
+		options    controllers.Options
+		kubeconfig string
+		logLevel   = slog.LevelInfo
+		logFormat  string
+	)
+	c := &cobra.Command{
+		Use:   "manager",
+		Short: "Turns Journeys, Touchpoints and ExperienceSLOs into Prometheus rules",
+		Long: `manager watches Journeys, Touchpoints and ExperienceSLOs, and writes what follows
+from them as PrometheusRules beside them. Where the kind PrometheusRule is not
+installed, it writes the same groups as ConfigMaps into one namespace, for a rules
+sidecar; when the kind comes later, it changes over by itself.
+
+Nothing that alerts need depends on the manager being alive.`,
+		Example: `  # In a cluster, with a second replica to take over.
+  manager --leader-elect
+
+  # Beside a Prometheus that selects rules by a label.
+  manager --rule-labels release=kube-prometheus-stack
+
+  # From a workstation, for one team, without other services.
+  manager --kubeconfig ~/.kube/config --namespaces shop \
+    --metrics-bind-address 0 --health-probe-bind-address 0
+
+  # User PromQL may only read series of the object's own namespace.
+  manager --enforce-namespace-label namespace`,
+		Args:          cobra.NoArgs,
+		Version:       programVersion(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := newLogger(c, logFormat, logLevel)
+			if err != nil {
+				return err
+			}
+			options.Logger = logr.FromSlogHandler(log.Handler())
+			ctrl.SetLogger(options.Logger)
+			klog.SetLogger(options.Logger)
+			restConfig, err := restConfig(kubeconfig)
+			if err != nil {
+				return fmt.Errorf("finding the API server: %w", err)
+			}
+			// The API server shares itself out fairly; a limit of our own would only
+			// slow down a start with many objects.
+			restConfig.QPS = -1
+			return controllers.Run(c.Context(), restConfig, options)
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: $KUBECONFIG, else the Pod's service account, else ~/.kube/config")
+	flags.StringSliceVar(&options.Namespaces, "namespaces", nil, "namespaces to watch, separated by commas; default: all")
+	flags.StringVar(&options.EnforceNamespaceLabel, "enforce-namespace-label", "", "`label` that every selector of users' PromQL is made to match with the object's namespace; default: none")
+	flags.StringToStringVar(&options.RuleLabels, "rule-labels", nil, "labels for every rule object, for a Prometheus that selects by them, such as release=prometheus")
+	flags.StringVar(&options.RulesNamespace, "rules-namespace", "sojourn-system", "`namespace`, which must exist, for rules as ConfigMaps where the kind PrometheusRule is not installed")
+	flags.StringToStringVar(&options.ConfigMapLabels, "rules-configmap-label", map[string]string{"prometheus_rule": "1"}, "labels for those ConfigMaps, for the rules sidecar that selects by them")
+	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "work only while holding the Lease sojourn-manager; for more than one replica")
+	flags.StringVar(&options.LeaderElectionNamespace, "leader-elect-namespace", "", "`namespace` of the Lease; default: the Pod's own")
+	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8443", "`address` that serves /metrics; 0: none")
+	flags.BoolVar(&options.MetricsSecure, "metrics-secure", true, "serve metrics over TLS and only to clients that may get the path /metrics")
+	flags.StringVar(&options.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`address` that serves /healthz and /readyz; 0: none")
+	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&logFormat, "log-format", "json", "json or text")
+	return c
+}
+
+func newLogger(c *cobra.Command, format string, level slog.Level) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.ErrOrStderr(), options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(c.ErrOrStderr(), options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is neither json nor text", format)
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	return config.GetConfig()
+}
+
+// programVersion is what the linker said, else what the Go command recorded.
+func programVersion() string {
+	recorded := ""
+	if build, ok := debug.ReadBuildInfo(); ok {
+		recorded = build.Main.Version
+	}
+	return cmp.Or(version, recorded, "unknown")
+}

@@ -1,0 +1,259 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
+	"github.com/sojourn-dev/sojourn/controllers/rules"
+	"github.com/sojourn-dev/sojourn/controllers/targets"
+)
+
+const kindExperienceSLO = "ExperienceSLO"
+
+// experienceSLOReconciler writes the rules of each ExperienceSLO.
+type experienceSLOReconciler struct {
+	client    client.Client
+	catalogue catalogue
+	publisher *publish.Publisher
+	shared    *sharedRules
+	recorder  events.EventRecorder
+	now       func() time.Time
+	pace      *pace
+	memory    statusMemory[v1alpha1.ExperienceSLOStatus]
+}
+
+// experienceSLOScope carries what one reconciliation loaded and found out.
+type experienceSLOScope struct {
+	key      client.ObjectKey
+	slo      *v1alpha1.ExperienceSLO
+	in       targets.Namespace
+	rules    rules.SLORules
+	problems []rules.Problem
+	// again is the error by which the reconciliation is tried again.
+	again error
+}
+
+func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if rest := r.pace.rest(request); rest > 0 {
+		return reconcile.Result{RequeueAfter: rest}, nil
+	}
+	done := r.pace.begin(request)
+	s := &experienceSLOScope{key: request.NamespacedName}
+	if err := r.load(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	if s.slo == nil || s.slo.DeletionTimestamp != nil {
+		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	r.generate(s)
+	r.publish(ctx, s)
+	if err := r.writeStatus(ctx, s); err != nil || s.again != nil {
+		return result(err, s.again)
+	}
+	done()
+	return reconcile.Result{}, nil
+}
+
+// result is what a reconciler returns after its status is written. A conflict means
+// that somebody else was faster, which is no failure.
+func result(status, again error) (reconcile.Result, error) {
+	for _, err := range []error{again, status} {
+		if err != nil && !apierrors.IsConflict(err) {
+			return reconcile.Result{}, err
+		}
+	}
+	if again != nil || status != nil {
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+func (r *experienceSLOReconciler) load(ctx context.Context, s *experienceSLOScope) (err error) {
+	if s.slo, err = load[v1alpha1.ExperienceSLO](ctx, r.client, s.key); err != nil || s.slo == nil {
+		return err
+	}
+	s.in, err = r.catalogue.reach(ctx, s.slo)
+	return err
+}
+
+// withdraw removes what nobody else removes: rule objects without an owner.
+func (r *experienceSLOReconciler) withdraw(ctx context.Context, s *experienceSLOScope) error {
+	if s.slo != nil {
+		r.memory.forget(s.slo.UID)
+	}
+	return r.publisher.Sync(ctx, publish.Source{Kind: kindExperienceSLO, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+}
+
+func (r *experienceSLOReconciler) generate(s *experienceSLOScope) {
+	s.rules = rules.ForSLO(s.slo, s.in)
+	s.problems = append(s.problems, missingTargets(s.slo, s.rules.Resolution)...)
+	s.problems = append(s.problems, s.rules.Problems...)
+}
+
+// missingTargets tells which targets do not exist. They may come yet.
+func missingTargets(slo *v1alpha1.ExperienceSLO, found targets.Resolution) []rules.Problem {
+	var problems []rules.Problem
+	if found.MissingJourney != "" {
+		problems = append(problems, rules.Problem{
+			Field: "spec.targets.journey", Reason: v1alpha1.ReasonReferenceNotFound,
+			Message: fmt.Sprintf("there is no Journey %s in this namespace", found.MissingJourney),
+		})
+	}
+	if len(found.Missing) > 0 {
+		field := "spec.targets.touchpoints"
+		if slo.Spec.Targets.Journey != "" {
+			field = "spec.targets.journey"
+		}
+		problems = append(problems, rules.Problem{
+			Field: field, Reason: v1alpha1.ReasonReferenceNotFound,
+			Message: "there is no Touchpoint " + list(found.Missing) + " in this namespace",
+		})
+	}
+	return problems
+}
+
+func (r *experienceSLOReconciler) publish(ctx context.Context, s *experienceSLOScope) {
+	var objects []rules.Object
+	if len(s.rules.Groups) > 0 {
+		objects = append(objects, rules.Object{Name: "sojourn-slo-" + s.slo.Name, Groups: s.rules.Groups})
+	}
+	source := publish.Source{Kind: kindExperienceSLO, Namespace: s.slo.Namespace, Name: s.slo.Name}
+	problems, err := published(r.publisher.Sync(ctx, source, s.slo, objects),
+		"cover fewer touchpoints, or split the objectives over several ExperienceSLOs")
+	s.problems, s.again = append(s.problems, problems...), err
+	if len(objects) > 0 && err == nil {
+		s.problems = append(s.problems, r.shared.problems(s.slo.Namespace)...)
+	}
+}
+
+func (s *experienceSLOScope) finding() finding {
+	found := finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded}
+	covered := len(s.rules.Resolution.Touchpoints)
+	found.message = fmt.Sprintf("%s at %s: %s watched", count(len(s.slo.Spec.Objectives), "objective"),
+		count(covered, "touchpoint"), count(s.rules.Budgets, "budget"))
+	if covered == 0 {
+		found.reason, found.message = v1alpha1.ReasonNoTargets, "the targets match no touchpoint"
+	}
+	for _, skipped := range s.rules.Skipped {
+		found.message += fmt.Sprintf("; %s: %s", skipped.Field, skipped.Message)
+	}
+	if elsewhere := s.rules.Resolution.Elsewhere; len(elsewhere) > 0 {
+		found.message += fmt.Sprintf("; %s of the journey in other namespaces not covered: %s",
+			count(len(elsewhere), "touchpoint"), list(elsewhere))
+	}
+	return found
+}
+
+// writeStatus is the only place that writes the status of an ExperienceSLO.
+func (r *experienceSLOReconciler) writeStatus(ctx context.Context, s *experienceSLOScope) error {
+	if apierrors.IsConflict(s.again) {
+		return nil
+	}
+	before := r.memory.latest(s.slo, s.slo.Status)
+	after := v1alpha1.ExperienceSLOStatus{
+		ObservedGeneration: s.slo.Generation,
+		Touchpoints:        int32(len(s.rules.Resolution.Touchpoints)),
+		Budgets:            int32(s.rules.Budgets),
+		Objectives:         s.rules.Objectives,
+		Conditions:         readiness(before.Conditions, s.slo.Generation, s.finding(), metav1.NewTime(r.now())),
+	}
+	compared := before
+	compared.Conditions = owned(before.Conditions)
+	if equality.Semantic.DeepEqual(compared, after) {
+		return nil
+	}
+	status, err := into[ac.ExperienceSLOStatusApplyConfiguration](after)
+	if err != nil {
+		return err
+	}
+	// A count of nothing is a figure too.
+	status.WithTouchpoints(after.Touchpoints).WithBudgets(after.Budgets)
+	configuration := ac.ExperienceSLO(s.slo.Name, s.slo.Namespace).WithStatus(status)
+	if err := r.client.Status().Apply(ctx, configuration, publish.FieldOwner, client.ForceOwnership); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.memory.remember(s.slo, configuration.ResourceVersion, after)
+	announce(r.recorder, s.slo, before.Conditions, after.Conditions)
+	return nil
+}
+
+func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.ExperienceSLO{}, builder.WithPredicates(generationChanges)).
+		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(touchpointMatters)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(r.ofJourney), builder.WithPredicates(generationChanges)).
+		WatchesRawSource(source.Channel(r.shared.changed, handler.EnqueueRequestsFromMapFunc(r.ofNamespace))).
+		WithOptions(options)
+	watchRuleObjects(b, r.publisher.Form, kindExperienceSLO, bySource)
+	return b.Complete(r)
+}
+
+// ofTouchpoint finds the ExperienceSLOs that a touchpoint concerns: those that name
+// it, that name a journey which contains it, or whose selector matches it.
+func (r *experienceSLOReconciler) ofTouchpoint(ctx context.Context, object client.Object) []reconcile.Request {
+	touchpoint := object.(*v1alpha1.Touchpoint)
+	here := client.InNamespace(touchpoint.Namespace)
+	named, err := r.catalogue.slos(ctx, here, client.MatchingFields{indexSLOTouchpoint: touchpoint.Name})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	journeys, err := r.catalogue.journeys(ctx, here,
+		client.MatchingFields{indexJourneyTouchpoint: touchpoint.Namespace + "/" + touchpoint.Name})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	requests := requestsFor(named)
+	for _, journey := range journeys {
+		requests = append(requests, r.ofJourney(ctx, journey)...)
+	}
+	selecting, err := r.catalogue.slos(ctx, here, client.MatchingFields{indexSLOSelector: selects})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	alone := targets.Namespace{Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}}
+	for _, slo := range selecting {
+		if len(targets.Resolve(slo, alone).Touchpoints) > 0 {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(slo)})
+		}
+	}
+	return requests
+}
+
+func (r *experienceSLOReconciler) ofJourney(ctx context.Context, object client.Object) []reconcile.Request {
+	slos, err := r.catalogue.slos(ctx, client.InNamespace(object.GetNamespace()), client.MatchingFields{indexSLOJourney: object.GetName()})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	return requestsFor(slos)
+}
+
+// ofNamespace finds the ExperienceSLOs of a namespace.
+func (r *experienceSLOReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	slos, err := r.catalogue.slos(ctx, client.InNamespace(namespace.GetName()))
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	return requestsFor(slos)
+}
+
+// failedToMap: the cache only fails while the manager stops.
+func failedToMap(ctx context.Context, err error) []reconcile.Request {
+	ctrl.LoggerFrom(ctx).Error(err, "cannot tell whom a change concerns")
+	return nil
+}

@@ -1,0 +1,281 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
+	"github.com/sojourn-dev/sojourn/controllers/rules"
+	"github.com/sojourn-dev/sojourn/controllers/targets"
+)
+
+const kindJourney = "Journey"
+
+// journeyReconciler writes the rules of each Journey and says whether its
+// touchpoints are there.
+type journeyReconciler struct {
+	client    client.Client
+	catalogue catalogue
+	publisher *publish.Publisher
+	rules     rules.Options
+	recorder  events.EventRecorder
+	now       func() time.Time
+	memory    statusMemory[v1alpha1.JourneyStatus]
+}
+
+// journeyScope carries what one reconciliation loaded and found out.
+type journeyScope struct {
+	key        client.ObjectKey
+	journey    *v1alpha1.Journey
+	references []targets.Reference
+	// touchpoints are those that exist and allow the journey.
+	touchpoints map[targets.Reference]*v1alpha1.Touchpoint
+	// missing and refused are the others, by the names that the journey uses.
+	missing, refused []string
+	promised         int
+	rules            rules.ObjectRules
+	problems         []rules.Problem
+	again            error
+}
+
+func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	s := &journeyScope{key: request.NamespacedName}
+	if err := r.load(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	if s.journey == nil || s.journey.DeletionTimestamp != nil {
+		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	if err := r.loadTouchpoints(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.countPromised(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	r.check(s)
+	r.generate(s)
+	r.publish(ctx, s)
+	return result(r.writeStatus(ctx, s), s.again)
+}
+
+func (r *journeyReconciler) load(ctx context.Context, s *journeyScope) (err error) {
+	s.journey, err = load[v1alpha1.Journey](ctx, r.client, s.key)
+	return err
+}
+
+func (r *journeyReconciler) withdraw(ctx context.Context, s *journeyScope) error {
+	if s.journey != nil {
+		r.memory.forget(s.journey.UID)
+	}
+	return r.publisher.Sync(ctx, publish.Source{Kind: kindJourney, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+}
+
+func (r *journeyReconciler) loadTouchpoints(ctx context.Context, s *journeyScope) error {
+	s.references = targets.References(s.journey)
+	s.touchpoints = map[targets.Reference]*v1alpha1.Touchpoint{}
+	for _, reference := range s.references {
+		name := reference.Name
+		if reference.Namespace != s.journey.Namespace {
+			name = reference.Namespace + "/" + reference.Name
+		}
+		touchpoint, err := r.catalogue.touchpoint(ctx, reference.Namespace, reference.Name)
+		if err != nil {
+			return err
+		}
+		if touchpoint == nil {
+			if !r.catalogue.watched(reference.Namespace) {
+				name += " (the manager does not watch its namespace)"
+			}
+			s.missing = append(s.missing, name)
+			continue
+		}
+		allowed, err := r.catalogue.allowed(ctx, touchpoint, s.journey.Namespace)
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			s.refused = append(s.refused, name)
+			continue
+		}
+		s.touchpoints[reference] = touchpoint
+	}
+	return nil
+}
+
+// countPromised counts the touchpoints that at least one ExperienceSLO covers.
+func (r *journeyReconciler) countPromised(ctx context.Context, s *journeyScope) error {
+	byNamespace := map[string]map[string]*v1alpha1.Touchpoint{}
+	for reference, touchpoint := range s.touchpoints {
+		if byNamespace[reference.Namespace] == nil {
+			byNamespace[reference.Namespace] = map[string]*v1alpha1.Touchpoint{}
+		}
+		byNamespace[reference.Namespace][reference.Name] = touchpoint
+	}
+	for namespace, touchpoints := range byNamespace {
+		slos, err := r.catalogue.slos(ctx, client.InNamespace(namespace))
+		if err != nil {
+			return err
+		}
+		journeys, err := r.catalogue.targetedJourneys(ctx, slos)
+		if err != nil {
+			return err
+		}
+		// Whether these are covered does not depend on the others.
+		in := targets.Namespace{Touchpoints: touchpoints, Journeys: journeys}
+		covered := map[string]bool{}
+		for _, slo := range slos {
+			if len(covered) == len(touchpoints) {
+				break
+			}
+			for _, name := range targets.Resolve(slo, in).Touchpoints {
+				covered[name] = true
+			}
+		}
+		s.promised += len(covered)
+	}
+	return nil
+}
+
+// check tells which touchpoints are not there. They may come yet, or open up.
+func (r *journeyReconciler) check(s *journeyScope) {
+	if len(s.missing) > 0 {
+		s.problems = append(s.problems, rules.Problem{
+			Field: "spec.stages.touchpoints", Reason: v1alpha1.ReasonReferenceNotFound,
+			Message: "there is no Touchpoint " + list(s.missing),
+		})
+	}
+	if len(s.refused) > 0 {
+		s.problems = append(s.problems, rules.Problem{
+			Field: "spec.stages.touchpoints", Reason: v1alpha1.ReasonReferenceNotAllowed,
+			Message: "not open to journeys of namespace " + s.journey.Namespace + ": " + list(s.refused) +
+				"; its owner can allow them by allowedJourneys.namespaces of the Touchpoint",
+		})
+	}
+}
+
+func (r *journeyReconciler) generate(s *journeyScope) {
+	s.rules = rules.ForJourney(s.journey, r.rules)
+	s.problems = append(s.problems, s.rules.Problems...)
+}
+
+func (r *journeyReconciler) publish(ctx context.Context, s *journeyScope) {
+	var objects []rules.Object
+	if len(s.rules.Groups) > 0 {
+		objects = append(objects, rules.Object{Name: "sojourn-journey-" + s.journey.Name, Groups: s.rules.Groups})
+	}
+	source := publish.Source{Kind: kindJourney, Namespace: s.journey.Namespace, Name: s.journey.Name}
+	problems, err := published(r.publisher.Sync(ctx, source, s.journey, objects), "shorten kpis and entries")
+	s.problems, s.again = append(s.problems, problems...), err
+}
+
+func (s *journeyScope) finding() finding {
+	return finding{
+		problems: s.problems, reason: v1alpha1.ReasonSucceeded,
+		message: count(len(s.journey.Spec.Stages), "stage") + " with " + count(len(s.references), "touchpoint") + ", all there",
+	}
+}
+
+// writeStatus is the only place that writes the status of a Journey.
+func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) error {
+	if apierrors.IsConflict(s.again) {
+		return nil
+	}
+	before := r.memory.latest(s.journey, s.journey.Status)
+	measured := 0
+	for _, touchpoint := range s.touchpoints {
+		if len(sources(touchpoint)) > 0 {
+			measured++
+		}
+	}
+	after := v1alpha1.JourneyStatus{
+		ObservedGeneration: s.journey.Generation,
+		Stages:             int32(len(s.journey.Spec.Stages)),
+		Touchpoints:        int32(len(s.references)),
+		Measured:           int32(measured),
+		Promised:           int32(s.promised),
+		Conditions:         readiness(before.Conditions, s.journey.Generation, s.finding(), metav1.NewTime(r.now())),
+	}
+	compared := before
+	compared.Conditions = owned(before.Conditions)
+	if equality.Semantic.DeepEqual(compared, after) {
+		return nil
+	}
+	status, err := into[ac.JourneyStatusApplyConfiguration](after)
+	if err != nil {
+		return err
+	}
+	// A count of nothing is a figure too.
+	status.WithMeasured(after.Measured).WithPromised(after.Promised)
+	configuration := ac.Journey(s.journey.Name, s.journey.Namespace).WithStatus(status)
+	if err := r.client.Status().Apply(ctx, configuration, publish.FieldOwner, client.ForceOwnership); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.memory.remember(s.journey, configuration.ResourceVersion, after)
+	announce(r.recorder, s.journey, before.Conditions, after.Conditions)
+	return nil
+}
+
+func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Journey{}, builder.WithPredicates(generationChanges)).
+		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(touchpointMatters)).
+		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(sloTargetsChange)).
+		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
+		WithOptions(options)
+	watchRuleObjects(b, r.publisher.Form, kindJourney, bySource)
+	return b.Complete(r)
+}
+
+func (r *journeyReconciler) ofTouchpoint(ctx context.Context, object client.Object) []reconcile.Request {
+	journeys, err := r.catalogue.journeys(ctx, client.MatchingFields{
+		indexJourneyTouchpoint: object.GetNamespace() + "/" + object.GetName(),
+	})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	return requestsFor(journeys)
+}
+
+// ofSLO finds the journeys that contain a touchpoint which an ExperienceSLO covers.
+func (r *journeyReconciler) ofSLO(ctx context.Context, object client.Object) []reconcile.Request {
+	slo := object.(*v1alpha1.ExperienceSLO)
+	in, err := r.catalogue.reach(ctx, slo)
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	var requests []reconcile.Request
+	seen := map[reconcile.Request]bool{}
+	for _, name := range targets.Resolve(slo, in).Touchpoints {
+		for _, request := range r.ofTouchpoint(ctx, in.Touchpoints[name]) {
+			if !seen[request] {
+				seen[request] = true
+				requests = append(requests, request)
+			}
+		}
+	}
+	return requests
+}
+
+func (r *journeyReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	if !r.catalogue.watched(namespace.GetName()) {
+		return nil
+	}
+	journeys, err := r.catalogue.journeys(ctx, client.InNamespace(namespace.GetName()))
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	return requestsFor(journeys)
+}

@@ -1,0 +1,284 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
+	"github.com/sojourn-dev/sojourn/controllers/rules"
+	"github.com/sojourn-dev/sojourn/controllers/targets"
+)
+
+const (
+	kindTouchpoint = "Touchpoint"
+	// maxListedJourneys is how many journeys a Touchpoint's status has room for.
+	maxListedJourneys = 20
+)
+
+// touchpointReconciler writes the rules that record a Touchpoint's own metrics.
+type touchpointReconciler struct {
+	client    client.Client
+	catalogue catalogue
+	publisher *publish.Publisher
+	rules     rules.Options
+	recorder  events.EventRecorder
+	now       func() time.Time
+	memory    statusMemory[v1alpha1.TouchpointStatus]
+}
+
+// touchpointScope carries what one reconciliation loaded and found out.
+type touchpointScope struct {
+	key        client.ObjectKey
+	touchpoint *v1alpha1.Touchpoint
+	journeys   []string
+	// thresholds are those of the latency objectives promised here, if the
+	// touchpoint measures latency itself.
+	thresholds []time.Duration
+	rules      rules.ObjectRules
+	problems   []rules.Problem
+	again      error
+}
+
+func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	s := &touchpointScope{key: request.NamespacedName}
+	if err := r.load(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	if s.touchpoint == nil || s.touchpoint.DeletionTimestamp != nil {
+		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	r.check(s)
+	r.generate(s)
+	r.publish(ctx, s)
+	return result(r.writeStatus(ctx, s), s.again)
+}
+
+func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (err error) {
+	if s.touchpoint, err = load[v1alpha1.Touchpoint](ctx, r.client, s.key); err != nil || s.touchpoint == nil {
+		return err
+	}
+	if s.journeys, err = r.catalogue.journeysOf(ctx, s.touchpoint); err != nil {
+		return err
+	}
+	slices.Sort(s.journeys)
+	if !measuresLatency(s.touchpoint) {
+		return nil
+	}
+	s.thresholds, err = r.promisedThresholds(ctx, s.touchpoint)
+	return err
+}
+
+func measuresLatency(touchpoint *v1alpha1.Touchpoint) bool {
+	return touchpoint.Spec.Metrics != nil && touchpoint.Spec.Metrics.Latency != nil
+}
+
+func (r *touchpointReconciler) promisedThresholds(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]time.Duration, error) {
+	slos, err := r.catalogue.slos(ctx, client.InNamespace(touchpoint.Namespace))
+	if err != nil {
+		return nil, err
+	}
+	slos = slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool { return len(latencyPromises(slo)) == 0 })
+	journeys, err := r.catalogue.targetedJourneys(ctx, slos)
+	if err != nil {
+		return nil, err
+	}
+	// Whether this touchpoint is covered does not depend on the others.
+	alone := targets.Namespace{
+		Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}, Journeys: journeys,
+	}
+	return targets.LatencyThresholds(touchpoint.Name, slos, alone), nil
+}
+
+// latencyPromises lists the thresholds of an ExperienceSLO as they are written.
+func latencyPromises(slo *v1alpha1.ExperienceSLO) []v1alpha1.Duration {
+	var thresholds []v1alpha1.Duration
+	for _, objective := range slo.Spec.Objectives {
+		if objective.Latency != nil {
+			thresholds = append(thresholds, objective.Latency.Threshold)
+		}
+	}
+	return thresholds
+}
+
+func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
+	if s.touchpoint != nil {
+		r.memory.forget(s.touchpoint.UID)
+	}
+	return r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+}
+
+// check looks at what admission cannot.
+func (r *touchpointReconciler) check(s *touchpointScope) {
+	allowed := s.touchpoint.Spec.AllowedJourneys
+	if allowed == nil || allowed.Namespaces == nil || allowed.Namespaces.Selector == nil {
+		return
+	}
+	if _, err := metav1.LabelSelectorAsSelector(allowed.Namespaces.Selector); err != nil {
+		s.problems = append(s.problems, rules.Problem{
+			Field: "spec.allowedJourneys.namespaces.selector", Reason: v1alpha1.ReasonInvalidSelector, Stalled: true,
+			Message: fmt.Sprintf("%v; until this is mended it matches no namespace", err),
+		})
+	}
+}
+
+func (r *touchpointReconciler) generate(s *touchpointScope) {
+	s.rules = rules.ForTouchpoint(s.touchpoint, s.thresholds, r.rules)
+	s.problems = append(s.problems, s.rules.Problems...)
+}
+
+func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) {
+	var objects []rules.Object
+	if len(s.rules.Groups) > 0 {
+		objects = append(objects, rules.Object{Name: "sojourn-touchpoint-" + s.touchpoint.Name, Groups: s.rules.Groups})
+	}
+	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
+	problems, err := published(r.publisher.Sync(ctx, source, s.touchpoint, objects), "shorten spec.metrics")
+	s.problems, s.again = append(s.problems, problems...), err
+}
+
+func (s *touchpointScope) finding() finding {
+	message := "measured by nothing: set probe, survey or metrics"
+	if measured := sources(s.touchpoint); len(measured) > 0 {
+		message = "measured by " + string(measured[0])
+		for _, source := range measured[1:] {
+			message += " and " + string(source)
+		}
+	}
+	return finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded, message: message}
+}
+
+// sources lists the ways in which a touchpoint is measured.
+func sources(touchpoint *v1alpha1.Touchpoint) []v1alpha1.Source {
+	var sources []v1alpha1.Source
+	if touchpoint.Spec.Probe != nil {
+		sources = append(sources, v1alpha1.SourceProbe)
+	}
+	if touchpoint.Spec.Survey != nil {
+		sources = append(sources, v1alpha1.SourceSurvey)
+	}
+	if touchpoint.Spec.Metrics != nil {
+		sources = append(sources, v1alpha1.SourceMetric)
+	}
+	return sources
+}
+
+// writeStatus is the only place that writes the status of a Touchpoint.
+func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointScope) error {
+	if apierrors.IsConflict(s.again) {
+		return nil
+	}
+	before := r.memory.latest(s.touchpoint, s.touchpoint.Status)
+	after := before // parts that other field owners write stay as they are
+	after.ObservedGeneration = s.touchpoint.Generation
+	after.Sources = sources(s.touchpoint)
+	after.Journeys = s.journeys[:min(len(s.journeys), maxListedJourneys)]
+	after.Conditions = readiness(before.Conditions, s.touchpoint.Generation, s.finding(), metav1.NewTime(r.now()))
+	compared := before
+	compared.Conditions = owned(before.Conditions)
+	if equality.Semantic.DeepEqual(compared, after) {
+		return nil
+	}
+	status, err := into[ac.TouchpointStatusApplyConfiguration](v1alpha1.TouchpointStatus{
+		ObservedGeneration: after.ObservedGeneration, Sources: after.Sources,
+		Journeys: after.Journeys, Conditions: after.Conditions,
+	})
+	if err != nil {
+		return err
+	}
+	configuration := ac.Touchpoint(s.touchpoint.Name, s.touchpoint.Namespace).WithStatus(status)
+	if err := r.client.Status().Apply(ctx, configuration, publish.FieldOwner, client.ForceOwnership); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.memory.remember(s.touchpoint, configuration.ResourceVersion, after)
+	announce(r.recorder, s.touchpoint, before.Conditions, after.Conditions)
+	return nil
+}
+
+func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		// Selectors of ExperienceSLOs read labels.
+		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange))).
+		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(latencyPromisesChange)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
+		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
+		WithOptions(options)
+	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
+	return b.Complete(r)
+}
+
+// latencyPromisesChange passes changes of which thresholds are promised where.
+var latencyPromisesChange = predicate.Or[client.Object](sloTargetsChange, predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.ExperienceSLO), e.ObjectNew.(*v1alpha1.ExperienceSLO)
+		return !slices.Equal(latencyPromises(before), latencyPromises(after))
+	},
+})
+
+// ofSLO finds the touchpoints whose rules depend on an ExperienceSLO: those that it
+// promises a latency for and that measure it themselves.
+func (r *touchpointReconciler) ofSLO(ctx context.Context, object client.Object) []reconcile.Request {
+	slo := object.(*v1alpha1.ExperienceSLO)
+	if len(latencyPromises(slo)) == 0 {
+		return nil
+	}
+	in, err := r.catalogue.reach(ctx, slo)
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	var concerned []*v1alpha1.Touchpoint
+	for _, name := range targets.Resolve(slo, in).Touchpoints {
+		if touchpoint := in.Touchpoints[name]; measuresLatency(touchpoint) {
+			concerned = append(concerned, touchpoint)
+		}
+	}
+	return requestsFor(concerned)
+}
+
+// ofJourneyReferences finds the touchpoints that a journey contains.
+func ofJourneyReferences(_ context.Context, object client.Object) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, reference := range targets.References(object.(*v1alpha1.Journey)) {
+		requests = append(requests, reconcile.Request{
+			NamespacedName: client.ObjectKey{Namespace: reference.Namespace, Name: reference.Name},
+		})
+	}
+	return requests
+}
+
+// ofNamespace finds the touchpoints elsewhere that choose by the labels of a
+// namespace whether its journeys may contain them.
+func (r *touchpointReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	if !r.catalogue.watched(namespace.GetName()) {
+		return nil
+	}
+	journeys, err := r.catalogue.journeys(ctx, client.InNamespace(namespace.GetName()))
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	var requests []reconcile.Request
+	for _, journey := range journeys {
+		for _, request := range ofJourneyReferences(ctx, journey) {
+			if request.Namespace != namespace.GetName() {
+				requests = append(requests, request)
+			}
+		}
+	}
+	return requests
+}

@@ -1,0 +1,334 @@
+// Package chart_test renders charts/sojourn as Helm does.
+package chart_test
+
+import (
+	"encoding/json"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	chart     = "../../charts/sojourn"
+	kustomize = "../../config"
+)
+
+// values are a chart's, and objects those of a rendering, by kind, namespace and name.
+type (
+	values  = map[string]any
+	objects = map[string]values
+)
+
+// template renders the chart as the release sojourn.
+func template(t *testing.T, set values) (objects, string, error) {
+	t.Helper()
+	return templateAs(t, "sojourn", "sojourn-system", set)
+}
+
+func templateAs(t *testing.T, release, namespace string, set values) (objects, string, error) {
+	t.Helper()
+	loaded, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	composed, err := util.ToRenderValues(loaded, set, common.ReleaseOptions{Name: release, Namespace: namespace, IsInstall: true}, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	files, err := (&engine.Engine{Strict: true}).Render(loaded, composed)
+	if err != nil {
+		return nil, "", err
+	}
+	found, notes := objects{}, ""
+	for name, text := range files {
+		switch filepath.Ext(name) {
+		case ".txt":
+			notes = text
+		case ".yaml":
+			for document := range strings.SplitSeq("\n"+text, "\n---\n") {
+				add(t, found, document)
+			}
+		}
+	}
+	return found, notes, nil
+}
+
+func add(t *testing.T, found objects, document string) {
+	t.Helper()
+	text, err := yaml.YAMLToJSONStrict([]byte(document))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, document)
+	}
+	var object values
+	if err := json.Unmarshal(text, &object); err != nil {
+		t.Fatal(err)
+	}
+	if object == nil {
+		return
+	}
+	metadata := at(object, "metadata").(values)
+	namespace, _ := metadata["namespace"].(string)
+	key := strings.Join([]string{object["kind"].(string), namespace, metadata["name"].(string)}, " ")
+	if _, twice := found[key]; twice {
+		t.Fatalf("%s is there twice", key)
+	}
+	found[key] = object
+}
+
+// build renders a kustomization.
+func build(t *testing.T, folder string) objects {
+	t.Helper()
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(kustomize, folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := objects{}
+	for _, resource := range rendered.Resources() {
+		text, err := resource.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, found, string(text))
+	}
+	return found
+}
+
+// at returns what is at a path; nil if there is nothing.
+func at(object any, path ...string) any {
+	for _, key := range path {
+		fields, _ := object.(values)
+		object = fields[key]
+	}
+	return object
+}
+
+// TestSameAsKustomize: whoever installs by Helm has what others have.
+func TestSameAsKustomize(t *testing.T) {
+	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := build(t, "default")
+	maps.Copy(want, build(t, "prometheus"))
+	// Helm makes the release's namespace itself.
+	delete(want, "Namespace  sojourn-system")
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if got[key] == nil {
+			t.Errorf("the chart lacks %s", key)
+			continue
+		}
+		if g, w := essence(got[key]), essence(want[key]); !reflect.DeepEqual(g, w) {
+			t.Errorf("%s differs\nchart:     %s\nkustomize: %s", key, text(t, g), text(t, w))
+		}
+	}
+	for key := range got {
+		if want[key] == nil {
+			t.Errorf("only the chart has %s", key)
+		}
+	}
+}
+
+// essence takes out what differs by the nature of the tools: labels and annotations
+// that charts have, tags of images, and flags that only say what is the default.
+func essence(object values) values {
+	for _, labels := range []any{
+		at(object, "metadata", "labels"),
+		at(object, "spec", "selector"),
+		at(object, "spec", "selector", "matchLabels"),
+		at(object, "spec", "template", "metadata", "labels"),
+	} {
+		if labels, ok := labels.(values); ok {
+			maps.DeleteFunc(labels, func(name string, _ any) bool {
+				return name == "helm.sh/chart" || strings.HasPrefix(name, "app.kubernetes.io/") && name != "app.kubernetes.io/component"
+			})
+		}
+	}
+	if annotations, ok := at(object, "metadata", "annotations").(values); ok {
+		delete(annotations, "helm.sh/resource-policy")
+	}
+	metadata := object["metadata"].(values)
+	maps.DeleteFunc(metadata, func(_ string, value any) bool { return reflect.DeepEqual(value, values{}) })
+	for _, container := range containers(object) {
+		name, _, _ := strings.Cut(container["image"].(string), ":")
+		container["image"] = name
+		args, _ := container["args"].([]any)
+		args = slices.DeleteFunc(args, func(arg any) bool {
+			return arg == "--rules-namespace=sojourn-system" || arg == "--location=default"
+		})
+		delete(container, "args")
+		if len(args) > 0 {
+			container["args"] = args
+		}
+	}
+	return object
+}
+
+func containers(object values) []values {
+	list, _ := at(object, "spec", "template", "spec", "containers").([]any)
+	var found []values
+	for _, container := range list {
+		found = append(found, container.(values))
+	}
+	return found
+}
+
+func text(t *testing.T, object any) string {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestLint wants no complaint of helm lint.
+func TestLint(t *testing.T) {
+	for _, message := range lint.RunAll(chart, nil, "sojourn-system").Messages {
+		if message.Severity > support.InfoSev {
+			t.Error(message)
+		}
+	}
+}
+
+// TestValues: each value does what its comment says.
+func TestValues(t *testing.T) {
+	const (
+		manager = "Deployment sojourn-system sojourn-manager"
+		prober  = "Deployment sojourn-system sojourn-prober"
+		gateway = "StatefulSet sojourn-system sojourn-gateway"
+		kind    = "CustomResourceDefinition  touchpoints.sojourn.dev"
+	)
+	for name, test := range map[string]struct {
+		set  values
+		want map[string]string // object: part of it, or "" if it shall not be there
+	}{
+		"kinds kept":     {nil, map[string]string{kind: `"helm.sh/resource-policy":"keep"`}},
+		"kinds not kept": {values{"crds": values{"keep": false}}, map[string]string{kind: `"annotations":{"controller-gen.kubebuilder.io/version"`}},
+		"no kinds":       {values{"crds": values{"enabled": false}}, map[string]string{kind: ""}},
+		"image": {values{"image": values{"prefix": "images.example.com/sojourn", "tag": "2", "pullPolicy": "Always", "pullSecrets": []any{"pull"}}}, map[string]string{
+			manager: `"image":"images.example.com/sojourn/sojourn-manager:2","imagePullPolicy":"Always"`,
+			gateway: `"imagePullSecrets":[{"name":"pull"}]`,
+		}},
+		"image by default": {nil, map[string]string{prober: `"image":"sojourn-prober:0.1.0"`}},
+		"namespaces": {values{"namespaces": []any{"shop", "bank"}}, map[string]string{
+			manager: `"--namespaces=shop,bank"`, prober: `"--namespaces=shop,bank"`, gateway: `"--namespaces=shop,bank"`,
+		}},
+		"nodes": {values{"nodeSelector": values{"disk": "fast"}, "tolerations": []any{values{"operator": "Exists"}}}, map[string]string{
+			prober: `"nodeSelector":{"disk":"fast"}`, gateway: `"tolerations":[{"operator":"Exists"}]`,
+		}},
+		"manager": {values{"manager": values{"replicas": 2, "ruleLabels": values{"release": "p"}, "extraArgs": []any{"--log-level=debug"}}}, map[string]string{
+			manager: `"args":["--leader-elect","--rules-namespace=sojourn-system","--rule-labels=release=p","--log-level=debug"]`,
+		}},
+		"replicas": {values{"manager": values{"replicas": 2}}, map[string]string{manager: `"replicas":2`}},
+		"location": {values{"prober": values{"location": "eu-west"}}, map[string]string{prober: `"--location=eu-west"`}},
+		"no prober": {values{"prober": values{"enabled": false}, "serviceMonitors": values{"enabled": true}}, map[string]string{
+			prober: "", "ServiceAccount sojourn-system sojourn-prober": "", "ClusterRole  sojourn-prober": "", "ClusterRoleBinding  sojourn-prober": "",
+			"Service sojourn-system sojourn-prober-metrics": "", "ServiceMonitor sojourn-system sojourn-prober": "", manager: "sojourn",
+		}},
+		"no gateway": {values{"gateway": values{"enabled": false}}, map[string]string{
+			gateway: "", "ServiceAccount sojourn-system sojourn-gateway": "", "ClusterRole  sojourn-gateway": "", "ClusterRoleBinding  sojourn-gateway": "",
+			"Service sojourn-system sojourn-gateway": "", "Service sojourn-system sojourn-gateway-metrics": "",
+		}},
+		"storage": {values{"gateway": values{"storage": values{"size": "20Gi", "className": "fast"}, "tokensSecret": "mine"}}, map[string]string{
+			gateway: `"resources":{"requests":{"storage":"20Gi"}},"storageClassName":"fast"`,
+		}},
+		"tokens":              {values{"gateway": values{"tokensSecret": "mine"}}, map[string]string{gateway: `"secretName":"mine"`}},
+		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
+		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
+			"ServiceMonitor sojourn-system sojourn-manager": `"release":"p"`,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := template(t, test.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key, part := range test.want {
+				object, there := got[key]
+				if there != (part != "") {
+					t.Errorf("%s: there: %v", key, there)
+				} else if !strings.Contains(text(t, object), part) {
+					t.Errorf("%s has no %s: %s", key, part, text(t, object))
+				}
+			}
+		})
+	}
+}
+
+// TestMistakes: the schema says which value is wrong.
+func TestMistakes(t *testing.T) {
+	for want, set := range map[string]values{
+		"/prober/location":          {"prober": values{"location": ""}},
+		"/manager/replicas":         {"manager": values{"replicas": "two"}},
+		"/namespaces/0":             {"namespaces": []any{"Shop"}},
+		"/gateway/storage/size":     {"gateway": values{"storage": values{"size": "much"}}},
+		"'probe' not allowed":       {"probe": values{}},
+		"/image/pullPolicy":         {"image": values{"pullPolicy": "Sometimes"}},
+		"/serviceMonitors/enabled":  {"serviceMonitors": values{"enabled": "yes"}},
+		"/manager/extraArgs/0":      {"manager": values{"extraArgs": []any{"log-level=debug"}}},
+		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
+	} {
+		if _, _, err := template(t, set); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want something with %s", set, err, want)
+		}
+	}
+}
+
+// TestAnotherRelease: no name or namespace is that of the usual release.
+func TestAnotherRelease(t *testing.T) {
+	got, notes, err := templateAs(t, "journeys", "ops", values{"serviceMonitors": values{"enabled": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, object := range got {
+		if object["kind"] == "CustomResourceDefinition" {
+			continue
+		}
+		if name := at(object, "metadata", "name").(string); !strings.HasPrefix(name, "journeys-sojourn-") {
+			t.Errorf("%s: its name does not begin with the release's", key)
+		}
+		if strings.Contains(text(t, object), "sojourn-system") {
+			t.Errorf("%s names another namespace: %s", key, text(t, object))
+		}
+	}
+	if account := at(got["StatefulSet ops journeys-sojourn-gateway"], "spec", "template", "spec", "serviceAccountName"); account != "journeys-sojourn-gateway" {
+		t.Errorf("service account %v", account)
+	}
+	if want := "http://journeys-sojourn-gateway.ops.svc/v1/responses"; !strings.Contains(notes, want) {
+		t.Errorf("no %s in the notes:\n%s", want, notes)
+	}
+}
+
+// TestNotes says what to do next, and only that.
+func TestNotes(t *testing.T) {
+	const tokens, upgrade = "create secret generic sojourn-gateway-tokens", "--set serviceMonitors.enabled=true"
+	for name, test := range map[string]struct {
+		set             values
+		tokens, upgrade bool
+	}{
+		"defaults":   {nil, true, true},
+		"no gateway": {values{"gateway": values{"enabled": false}}, false, true},
+		"scraped":    {values{"serviceMonitors": values{"enabled": true}}, true, false},
+	} {
+		_, notes, err := template(t, test.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(notes, tokens) != test.tokens || strings.Contains(notes, upgrade) != test.upgrade {
+			t.Errorf("%s:\n%s", name, notes)
+		}
+	}
+}
