@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -91,7 +92,7 @@ Nothing that alerts need depends on the manager being alive.`,
 	flags.StringSliceVar(&options.Namespaces, "namespaces", nil, "namespaces to watch, separated by commas; default: all")
 	flags.StringVar(&options.EnforceNamespaceLabel, "enforce-namespace-label", "", "`label` that every selector of users' PromQL is made to match with the object's namespace; default: none")
 	flags.StringToStringVar(&options.RuleLabels, "rule-labels", nil, "labels for every rule object, for a Prometheus that selects by them, such as release=prometheus")
-	flags.StringVar(&options.RulesNamespace, "rules-namespace", "sojourn-system", "`namespace`, which must exist, for rules as ConfigMaps where the kind PrometheusRule is not installed")
+	flags.StringVar(&options.RulesNamespace, "rules-namespace", ownNamespace(), "`namespace`, which must exist, for rules as ConfigMaps where the kind PrometheusRule is not installed")
 	flags.StringToStringVar(&options.ConfigMapLabels, "rules-configmap-label", map[string]string{"prometheus_rule": "1"}, "labels for those ConfigMaps, for the rules sidecar that selects by them")
 	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "work only while holding the Lease sojourn-manager; for more than one replica")
 	flags.StringVar(&options.LeaderElectionNamespace, "leader-elect-namespace", "", "`namespace` of the Lease; default: the Pod's own")
@@ -128,4 +129,14 @@ func programVersion() string {
 		recorded = build.Main.Version
 	}
 	return cmp.Or(version, recorded, "unknown")
+}
+
+// ownNamespace is the namespace of the Pod this process runs in, or the usual one
+// outside of a Pod.
+func ownNamespace() string {
+	text, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if namespace := strings.TrimSpace(string(text)); err == nil && namespace != "" {
+		return namespace
+	}
+	return "sojourn-system"
 }
