@@ -196,6 +196,70 @@ func TestMissedEvaluationLosesNothingOfTheWindow(t *testing.T) {
 	}
 }
 
+// Budgets weigh events, not minutes: with a hundred times more traffic by day than by
+// night and none at all in the small hours, and errors that come by day, what Prometheus
+// records is within a hundredth of what happened.
+func TestBudgetsWeighEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.load(ruleFile(t, everything(parseObjects(t, `
+apiVersion: sojourn.dev/v1alpha1
+kind: Touchpoint
+metadata: {name: api, namespace: shop}
+spec:
+  channel: Web
+  metrics: {requests: {total: requests_total, errors: 'errors_total'}}
+---
+apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: api, namespace: shop}
+spec:
+  targets: {touchpoints: [api]}
+  window: 7d
+  objectives: [{name: up, availability: {target: "99%"}}]
+`))))
+	// The integral of a day that idles until four and peaks at fourteen o'clock.
+	perSecond := func(at time.Time) float64 {
+		hour := math.Mod(at.Sub(epoch).Hours(), 24)
+		if hour < 4 {
+			return 0
+		}
+		return 1 + 99*math.Pow(math.Sin(math.Pi*(hour-4)/20), 2)
+	}
+	type totals struct{ requests, errors float64 }
+	history := []totals{{}}
+	happened := func(at time.Time) totals {
+		for n := len(history); n <= int(at.Sub(epoch)/scrapeInterval); n++ {
+			last, now := history[n-1], epoch.Add(time.Duration(n)*scrapeInterval)
+			rate, errors := perSecond(now), 0.002
+			if hour := math.Mod(now.Sub(epoch).Hours(), 24); hour > 10 && hour < 16 {
+				errors = 0.03
+			}
+			history = append(history, totals{last.requests + rate*scrapeInterval.Seconds(), last.errors + errors*rate*scrapeInterval.Seconds()})
+		}
+		return history[int(at.Sub(epoch)/scrapeInterval)]
+	}
+	w.scrape(func(at time.Time) float64 { return math.Floor(happened(at).requests) }, "__name__", "requests_total")
+	w.scrape(func(at time.Time) float64 { return math.Floor(happened(at).errors) }, "__name__", "errors_total")
+	w.run(7 * 24 * time.Hour)
+	for range 9 { // at every time of a day
+		w.run(160 * time.Minute)
+		recorded := w.now.Add(-time.Duration(w.number(`time() - max_over_time(timestamp(sojourn:slo_events:sum7d)[30m:1m])`)) * time.Second)
+		now, before := happened(recorded), happened(recorded.Add(-7*24*time.Hour))
+		n, lost := w.number(`last_over_time(sojourn:slo_events:sum7d[30m])`), w.number(`last_over_time(sojourn:slo_losses:sum7d[30m])`)
+		for what, pair := range map[string][2]float64{
+			"events":    {n, now.requests - before.requests},
+			"losses":    {lost, now.errors - before.errors},
+			"mean loss": {lost / n, (now.errors - before.errors) / (now.requests - before.requests)},
+		} {
+			if off := math.Abs(pair[0]/pair[1] - 1); !(off < 0.01) {
+				t.Errorf("after %s the %s are %v, in truth %v: off by %.2f %%", w.now.Sub(epoch), what, pair[0], pair[1], off*100)
+			}
+		}
+	}
+	w.healthy()
+}
+
 func TestIdleNightsAreNotNaN(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -52,30 +52,35 @@ func TestGolden(t *testing.T) {
 }
 
 // TestPromtool has Prometheus's own tool check every golden file, and run the scenarios
-// that lie beside some of them.
+// that lie beside some of them: the tool of today's Prometheus, and that of the oldest
+// one that rules are made for.
 func TestPromtool(t *testing.T) {
-	promtool, err := localstack.Binary(t.Context(), localstack.PromtoolBinary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for verb, pattern := range map[string]string{"check": "testdata/*/rules.yaml", "test": "testdata/*/scenarios.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("nothing to %s: %v", verb, err)
+	for _, name := range []string{localstack.PromtoolBinary, localstack.Promtool2Binary} {
+		promtool, err := localstack.Binary(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, file := range files {
-			t.Run(verb+" "+file, func(t *testing.T) {
-				t.Parallel()
-				arguments := []string{verb, "rules", filepath.Base(file)}
-				if verb == "check" {
-					arguments = []string{verb, "rules", "--lint-fatal", filepath.Base(file)}
-				}
-				command := exec.CommandContext(t.Context(), promtool, arguments...)
-				command.Dir = filepath.Dir(file)
-				if output, err := command.CombinedOutput(); err != nil {
-					t.Errorf("promtool %s: %v\n%s", verb, err, output)
-				}
-			})
+		for _, task := range []struct {
+			pattern   string
+			arguments []string
+		}{
+			{"testdata/*/rules.yaml", []string{"check", "rules", "--lint-fatal"}},
+			{"testdata/*/scenarios.yaml", []string{"test", "rules"}},
+		} {
+			files, err := filepath.Glob(task.pattern)
+			if err != nil || len(files) == 0 {
+				t.Fatalf("nothing to %s: %v", task.arguments[0], err)
+			}
+			for _, file := range files {
+				t.Run(name+" "+task.arguments[0]+" "+file, func(t *testing.T) {
+					t.Parallel()
+					command := exec.CommandContext(t.Context(), promtool, append(task.arguments, filepath.Base(file))...)
+					command.Dir = filepath.Dir(file)
+					if output, err := command.CombinedOutput(); err != nil {
+						t.Errorf("%s: %v\n%s", command, err, output)
+					}
+				})
+			}
 		}
 	}
 }

@@ -41,13 +41,22 @@ func addedUp(from string, window time.Duration) func(func(string) string) string
 	}
 }
 
-// addedHours reads hourly sums at whole hours. Each is looked for in ten minutes, so that
-// a missed evaluation loses nothing; before the first whole hour there is just the
-// present one.
+// addedHours adds up hourly sums at whole hours, each looked for in ten minutes, so that a
+// missed evaluation loses nothing. The window ends now, not at the last whole hour: of
+// the present hour it takes the part that has passed since, and of the oldest hour it
+// leaves the same part out. Before there is an oldest hour, or any whole one, it takes
+// what there is.
 func addedHours(window time.Duration) func(func(string) string) string {
 	return func(x func(string) string) string {
-		last := fmt.Sprintf("last_over_time(%s[%s])", x("count1h"), lately)
-		return fmt.Sprintf("sum_over_time(%s[%s:1h]) or %s", last, span(window), last)
+		hour := func(offset string) string {
+			return fmt.Sprintf("last_over_time(%s[%s]%s)", x("count1h"), lately, offset)
+		}
+		whole := fmt.Sprintf("sum_over_time(%s[%s:1h])", hour(""), span(window))
+		const passed = "time() % 3600 / 3600"
+		return fmt.Sprintf("%s + %s * (%s - %s) or %s + %s * %s or %s",
+			whole, passed, hour(""), hour(" offset "+promDuration(window)),
+			whole, passed, hour(""),
+			hour(""))
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	KubeControllerManagerBinary = "kube-controller-manager"
 	PrometheusBinary            = "prometheus"
 	PromtoolBinary              = "promtool"
+	Promtool2Binary             = "promtool2"
 	AlertmanagerBinary          = "alertmanager"
 )
 
@@ -44,6 +45,8 @@ type program struct {
 	ldflags func(version string) []string
 	// asset: taken from KUBEBUILDER_ASSETS where that is set.
 	asset assetUse
+	// onDemand leaves it out of [BuildAll].
+	onDemand bool
 }
 
 type assetUse int
@@ -75,6 +78,11 @@ var programs = []program{
 		name: PromtoolBinary, folder: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/promtool",
 		origin: "github.com/prometheus/prometheus", tags: "netgo,remove_all_sd", ldflags: prometheusVersion,
 	}, {
+		// Debian's Prometheus, and the oldest that rules are made for: only tests of
+		// rules want it.
+		name: Promtool2Binary, folder: "prometheus2", pkg: "github.com/prometheus/prometheus/cmd/promtool",
+		origin: "github.com/prometheus/prometheus", tags: "netgo", ldflags: prometheusVersion, onDemand: true,
+	}, {
 		name: AlertmanagerBinary, folder: "alertmanager", pkg: "github.com/prometheus/alertmanager/cmd/alertmanager",
 		origin: "github.com/prometheus/alertmanager", tags: "netgo", ldflags: alertmanagerVersion,
 	},
@@ -95,11 +103,11 @@ func kubernetesVersion(version string) []string {
 }
 
 // prometheusVersion turns the module's version into the program's: Prometheus
-// 3.13.5 is published as module v0.313.5.
+// 3.13.5 is published as module v0.313.5, and 2.42.0 as v0.42.0.
 func prometheusVersion(version string) []string {
 	parts := strings.SplitN(version, ".", 3)
-	if n, err := strconv.Atoi(parts[1]); err == nil && n >= 100 {
-		version = fmt.Sprintf("%d.%d.%s", n/100, n%100, parts[2])
+	if n, err := strconv.Atoi(parts[1]); err == nil {
+		version = fmt.Sprintf("%d.%d.%s", max(2, n/100), n%100, parts[2])
 	}
 	return []string{"-X", "github.com/prometheus/common/version.Version=" + version}
 }
@@ -146,9 +154,13 @@ func Binary(ctx context.Context, name string) (string, error) {
 	return path, nil
 }
 
-// BuildAll makes every program present, so that what follows starts at once.
+// BuildAll makes every program present that a stack runs, so that what follows starts at
+// once.
 func BuildAll(ctx context.Context) error {
 	for _, p := range programs {
+		if p.onDemand {
+			continue
+		}
 		if _, err := Binary(ctx, p.name); err != nil {
 			return err
 		}

@@ -132,7 +132,7 @@ func TestLockFile(t *testing.T) {
 }
 
 func TestPrometheusVersion(t *testing.T) {
-	for module, want := range map[string]string{"v0.313.5": "=3.13.5", "v0.306.0": "=3.6.0", "v0.54.1": "=v0.54.1"} {
+	for module, want := range map[string]string{"v0.313.5": "=3.13.5", "v0.306.0": "=3.6.0", "v0.54.1": "=2.54.1", "v0.42.0": "=2.42.0"} {
 		if got := prometheusVersion(module); !strings.HasSuffix(got[1], want) {
 			t.Errorf("%s: want …%s, got %s", module, want, got[1])
 		}
