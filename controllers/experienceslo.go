@@ -94,9 +94,7 @@ func (r *experienceSLOReconciler) load(ctx context.Context, s *experienceSLOScop
 
 // withdraw removes what nobody else removes: rule objects without an owner.
 func (r *experienceSLOReconciler) withdraw(ctx context.Context, s *experienceSLOScope) error {
-	if s.slo != nil {
-		r.memory.forget(s.slo.UID)
-	}
+	r.memory.forget(s.key)
 	return r.publisher.Sync(ctx, publish.Source{Kind: kindExperienceSLO, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
 }
 

@@ -77,9 +77,7 @@ func (r *journeyReconciler) load(ctx context.Context, s *journeyScope) (err erro
 }
 
 func (r *journeyReconciler) withdraw(ctx context.Context, s *journeyScope) error {
-	if s.journey != nil {
-		r.memory.forget(s.journey.UID)
-	}
+	r.memory.forget(s.key)
 	return r.publisher.Sync(ctx, publish.Source{Kind: kindJourney, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
 }
 
@@ -196,7 +194,7 @@ func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) er
 	before := r.memory.latest(s.journey, s.journey.Status)
 	measured := 0
 	for _, touchpoint := range s.touchpoints {
-		if len(sources(touchpoint)) > 0 {
+		if measuredBy(touchpoint) != "" {
 			measured++
 		}
 	}

@@ -184,7 +184,7 @@ func TestPrometheusRules(t *testing.T) {
 		t.Errorf("the Journey's figures are %+v", s)
 	}
 	touchpoint := get[v1alpha1.Touchpoint](t, namespace, "checkout")
-	if s := touchpoint.Status; !slices.Equal(s.Sources, []v1alpha1.Source{"Probe", "Survey"}) || !slices.Equal(s.Journeys, []string{"rules/purchase"}) {
+	if s := touchpoint.Status; s.MeasuredBy != "Probe, Survey" || !slices.Equal(s.Journeys, []string{"rules/purchase"}) {
 		t.Errorf("the Touchpoint's figures are %+v", s)
 	}
 

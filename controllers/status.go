@@ -28,10 +28,11 @@ import (
 // taken for missing, and written a second time.
 type statusMemory[S any] struct {
 	mu      sync.Mutex
-	written map[types.UID]writtenStatus[S]
+	written map[client.ObjectKey]writtenStatus[S]
 }
 
 type writtenStatus[S any] struct {
+	uid             types.UID
 	resourceVersion string
 	status          S
 }
@@ -40,15 +41,16 @@ type writtenStatus[S any] struct {
 func (m *statusMemory[S]) latest(object client.Object, cached S) S {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	written, has := m.written[object.GetUID()]
-	if !has {
+	key := client.ObjectKeyFromObject(object)
+	written, has := m.written[key]
+	if !has || written.uid != object.GetUID() {
 		return cached
 	}
 	order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), written.resourceVersion)
 	if err == nil && order < 0 {
 		return written.status
 	}
-	delete(m.written, object.GetUID())
+	delete(m.written, key)
 	return cached
 }
 
@@ -59,15 +61,15 @@ func (m *statusMemory[S]) remember(object client.Object, resourceVersion *string
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.written == nil {
-		m.written = map[types.UID]writtenStatus[S]{}
+		m.written = map[client.ObjectKey]writtenStatus[S]{}
 	}
-	m.written[object.GetUID()] = writtenStatus[S]{*resourceVersion, status}
+	m.written[client.ObjectKeyFromObject(object)] = writtenStatus[S]{object.GetUID(), *resourceVersion, status}
 }
 
-func (m *statusMemory[S]) forget(uid types.UID) {
+func (m *statusMemory[S]) forget(key client.ObjectKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.written, uid)
+	delete(m.written, key)
 }
 
 // into turns a status into its apply configuration. The two have the same JSON.

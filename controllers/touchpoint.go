@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -118,9 +119,7 @@ func latencyPromises(slo *v1alpha1.ExperienceSLO) []v1alpha1.Duration {
 }
 
 func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
-	if s.touchpoint != nil {
-		r.memory.forget(s.touchpoint.UID)
-	}
+	r.memory.forget(s.key)
 	return r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
 }
 
@@ -155,28 +154,25 @@ func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) 
 
 func (s *touchpointScope) finding() finding {
 	message := "measured by nothing: set probe, survey or metrics"
-	if measured := sources(s.touchpoint); len(measured) > 0 {
-		message = "measured by " + string(measured[0])
-		for _, source := range measured[1:] {
-			message += " and " + string(source)
-		}
+	if measured := measuredBy(s.touchpoint); measured != "" {
+		message = "measured by " + measured
 	}
 	return finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded, message: message}
 }
 
-// sources lists the ways in which a touchpoint is measured.
-func sources(touchpoint *v1alpha1.Touchpoint) []v1alpha1.Source {
-	var sources []v1alpha1.Source
+// measuredBy lists the ways in which a touchpoint is measured.
+func measuredBy(touchpoint *v1alpha1.Touchpoint) string {
+	var sources []string
 	if touchpoint.Spec.Probe != nil {
-		sources = append(sources, v1alpha1.SourceProbe)
+		sources = append(sources, string(v1alpha1.SourceProbe))
 	}
 	if touchpoint.Spec.Survey != nil {
-		sources = append(sources, v1alpha1.SourceSurvey)
+		sources = append(sources, string(v1alpha1.SourceSurvey))
 	}
 	if touchpoint.Spec.Metrics != nil {
-		sources = append(sources, v1alpha1.SourceMetric)
+		sources = append(sources, string(v1alpha1.SourceMetric))
 	}
-	return sources
+	return strings.Join(sources, ", ")
 }
 
 // writeStatus is the only place that writes the status of a Touchpoint.
@@ -187,7 +183,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	before := r.memory.latest(s.touchpoint, s.touchpoint.Status)
 	after := before // parts that other field owners write stay as they are
 	after.ObservedGeneration = s.touchpoint.Generation
-	after.Sources = sources(s.touchpoint)
+	after.MeasuredBy = measuredBy(s.touchpoint)
 	after.Journeys = s.journeys[:min(len(s.journeys), maxListedJourneys)]
 	after.Conditions = readiness(before.Conditions, s.touchpoint.Generation, s.finding(), metav1.NewTime(r.now()))
 	compared := before
@@ -196,7 +192,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 		return nil
 	}
 	status, err := into[ac.TouchpointStatusApplyConfiguration](v1alpha1.TouchpointStatus{
-		ObservedGeneration: after.ObservedGeneration, Sources: after.Sources,
+		ObservedGeneration: after.ObservedGeneration, MeasuredBy: after.MeasuredBy,
 		Journeys: after.Journeys, Conditions: after.Conditions,
 	})
 	if err != nil {

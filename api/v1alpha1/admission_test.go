@@ -194,6 +194,7 @@ func TestAdmission(t *testing.T) {
 		{"Touchpoint", "spec.allowedJourneys", "{namespaces: {from: Selector, selector: {matchLabels: {a: b}}}}", ""},
 		{"Touchpoint", "spec.allowedJourneys", "{namespaces: {from: Selector}}", "selector belongs to from: Selector: set both or neither"},
 		{"Touchpoint", "spec.allowedJourneys", "{namespaces: {from: Same, selector: {}}}", "selector belongs to from: Selector: set both or neither"},
+		{"Touchpoint", "spec.allowedJourneys", "{namespaces: {from: Selector, selector: {matchLabels: {" + seventeenLabels() + "}}}}", "a selector has at most 16 matchLabels"},
 		{"Touchpoint", "spec.allowedJourneys", "{namespaces: {selector: {}}}", "selector belongs to from: Selector: set both or neither"},
 
 		{"Touchpoint", "spec.probe.interval", "30s", ""},
@@ -352,6 +353,7 @@ func TestAdmission(t *testing.T) {
 		{"ExperienceSLO", "spec.alerting", "{labels: {" + strings.Repeat("a", 64) + ": c}}", "at most 63"},
 		{"ExperienceSLO", "spec.alerting", "{labels: {severity: c}}", "this label's name is taken by Sojourn: choose another than"},
 		{"ExperienceSLO", "spec.alerting", "{labels: {team: c}}", "this label's name is taken by Sojourn"},
+		{"ExperienceSLO", "spec.alerting", "{labels: {promise: c}}", "this label's name is taken by Sojourn"},
 		{"ExperienceSLO", "spec.alerting", "{labels: {a: '{{ $value }}'}}", "a label's value is taken as it stands: templates ({{ }}) are not expanded here"},
 		{"ExperienceSLO", "spec.alerting", "{labels: {a: ''}}", "should be at least 1 chars long"},
 		{"ExperienceSLO", "spec.alerting", "{labels: {a: " + quoted(129) + "}}", tooLong},
@@ -510,4 +512,12 @@ status:
 			}
 		})
 	}
+}
+
+func seventeenLabels() string {
+	var labels []string
+	for i := range 17 {
+		labels = append(labels, fmt.Sprintf("l%d: x", i))
+	}
+	return strings.Join(labels, ", ")
 }

@@ -269,7 +269,7 @@ type Alerting struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=8
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-zA-Z_][a-zA-Z0-9_]{0,62}$') && !k.startsWith('__'))",message="a label's name must be letters, digits and underscores, at most 63, and not begin with two underscores"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['namespace', 'slo', 'objective', 'touchpoint', 'severity', 'tier', 'team', 'alertname', 'def', 'window', 'instrument', 'source', 'family', 'floor', 'silence', 'page', 'ticket', 'runbook']))",message="this label's name is taken by Sojourn: choose another than namespace, slo, objective, touchpoint, severity, tier, team, alertname, def, window, instrument, source, family, floor, silence, page, ticket, runbook"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['namespace', 'slo', 'objective', 'touchpoint', 'severity', 'tier', 'team', 'alertname', 'def', 'window', 'instrument', 'source', 'family', 'floor', 'silence', 'page', 'ticket', 'runbook', 'type', 'promise']))",message="this label's name is taken by Sojourn: choose another than namespace, slo, objective, touchpoint, severity, tier, team, alertname, def, window, instrument, source, family, floor, silence, page, ticket, runbook, type, promise"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !self[k].contains('{{'))",message="a label's value is taken as it stands: templates ({{ }}) are not expanded here"
 	Labels map[string]AlertLabelValue `json:"labels,omitempty"`
 

@@ -116,7 +116,7 @@ type TouchpointReference struct {
 	Namespace Name `json:"namespace,omitempty"`
 
 	// momentOfTruth marks an encounter that decides how the journey is remembered.
-	// Default: false.
+	// Documentation only. Default: false.
 	// +optional
 	// +default=false
 	MomentOfTruth bool `json:"momentOfTruth,omitempty"`

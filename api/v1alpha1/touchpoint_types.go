@@ -176,6 +176,7 @@ const (
 // JourneyNamespaces chooses namespaces of journeys.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.from) && self.from == 'Selector') == has(self.selector)",message="selector belongs to from: Selector: set both or neither",fieldPath=".selector"
+// +kubebuilder:validation:XValidation:rule="!has(self.selector) || (!has(self.selector.matchLabels) || self.selector.matchLabels.size() <= 16) && (!has(self.selector.matchExpressions) || self.selector.matchExpressions.size() <= 16 && self.selector.matchExpressions.all(e, !has(e.values) || e.values.size() <= 64))",message="a selector has at most 16 matchLabels, 16 matchExpressions and 64 values in each",fieldPath=".selector"
 type JourneyNamespaces struct {
 	// from chooses the namespaces: Same (the touchpoint's own), All, or Selector
 	// (those that selector matches). Default: Same.
@@ -328,7 +329,8 @@ type RequestMetrics struct {
 type LatencyMetrics struct {
 	// histogram selects a classic histogram by its _bucket series, or a native
 	// histogram by its name. A latency objective's threshold must be an edge of a
-	// classic one.
+	// classic one. A failure that is fast counts as fast: where failures are in the
+	// histogram, promise availability beside latency.
 	// +required
 	Histogram Query `json:"histogram,omitempty"`
 }
@@ -537,11 +539,12 @@ type TouchpointStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// sources are the ways in which the touchpoint is measured: Probe, Survey, Metric.
+	// measuredBy lists the ways in which the touchpoint is measured, such as
+	// "Probe, Survey"; empty if it is not measured.
 	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=3
-	Sources []Source `json:"sources,omitempty"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	MeasuredBy string `json:"measuredBy,omitempty"`
 
 	// journeys are the journeys that contain the touchpoint, as namespace/name; the
 	// first 20 in alphabetical order.
@@ -560,7 +563,7 @@ type TouchpointStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Channel",type=string,JSONPath=`.spec.channel`
 // +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.class`
-// +kubebuilder:printcolumn:name="Measured by",type=string,JSONPath=`.status.sources`
+// +kubebuilder:printcolumn:name="Measured by",type=string,JSONPath=`.status.measuredBy`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.team`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1

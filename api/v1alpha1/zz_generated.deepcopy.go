@@ -1050,11 +1050,6 @@ func (in *TouchpointStatus) DeepCopyInto(out *TouchpointStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
-	if in.Sources != nil {
-		in, out := &in.Sources, &out.Sources
-		*out = make([]Source, len(*in))
-		copy(*out, *in)
-	}
 	if in.Journeys != nil {
 		in, out := &in.Journeys, &out.Journeys
 		*out = make([]string, len(*in))

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,10 +30,11 @@ const (
 const rosterLabels = "def, window, type, source, family, instrument, floor, silence, promise, runbook, page, ticket"
 
 // alertGroups makes the alerts of a namespace: pages are evaluated every minute, tickets
-// every five. There is one rule for each tier, whatever the windows and floors of the
-// budgets it watches.
+// every five. There is one rule for each tier, whatever the windows of the budgets it
+// watches.
 func alertGroups(namespace string, r roster) []monitoringv1.RuleGroup {
-	var pages, tickets []monitoringv1.Rule
+	pages := append(quickWindows(namespace), floorRule(namespace, r))
+	var tickets []monitoringv1.Rule
 	for _, family := range []budget.Family{budget.Traffic, budget.Survey} {
 		burning := map[tierName][]string{}
 		for _, window := range r.windows(family) {
@@ -42,11 +42,9 @@ func alertGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 			if err != nil {
 				continue // the schema admits no such window
 			}
-			for _, floor := range r.floors(family, window) {
-				for _, tier := range budget.Tiers(family, length) {
-					name := tierName{tier.Page, tier.Name}
-					burning[name] = append(burning[name], burns(namespace, family, window, floor, tier))
-				}
+			for _, tier := range budget.Tiers(family, length) {
+				name := tierName{tier.Page, tier.Name}
+				burning[name] = append(burning[name], burns(namespace, family, window, tier))
 			}
 		}
 		for _, tier := range budget.Tiers(family, 28*24*time.Hour) { // the names are the same for every window
@@ -63,8 +61,18 @@ func alertGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 	}
 	pages = append(pages, silenceAlerts(namespace, r)...)
 	return append(
-		grouped("sojourn-pages", tile, 1, slices.Concat(quickWindows(namespace), pages)),
+		grouped("sojourn-pages", tile, 1, pages),
 		grouped("sojourn-tickets", fiveTile, 1, tickets)...)
+}
+
+// floorRule makes a number of the label that holds each budget's floor. As data, any
+// number of different floors costs the alerts nothing.
+func floorRule(namespace string, r roster) monitoringv1.Rule {
+	var exprs []string
+	for _, floor := range distinct(r, func(shape) bool { return true }, func(s shape) int { return s.floor }) {
+		exprs = append(exprs, fmt.Sprintf("0 * %s + %d", selector(Budget, equals("namespace", namespace), equals("floor", strconv.Itoa(floor))), floor))
+	}
+	return record(Floor, fmt.Sprintf("max by (%s) (%s)", budgetKey, strings.Join(exprs, " or ")), nil)
 }
 
 type tierName struct {
@@ -73,19 +81,19 @@ type tierName struct {
 }
 
 func burnAlert(family budget.Family, tier budget.Tier, exprs []string) monitoringv1.Rule {
-	alert := monitoringv1.Rule{
-		Alert:       AlertBudgetBurn,
+	return monitoringv1.Rule{
+		Alert:       alertName(family),
 		Expr:        intstr.FromString(shown(exprs)),
 		Labels:      map[string]string{"severity": tier.Severity(), "tier": tier.Name},
 		Annotations: burnAnnotations(family, tier),
 	}
+}
+
+func alertName(family budget.Family) string {
 	if family == budget.Survey {
-		alert.Alert = AlertSurveyBurn
-		// One more answer can carry a small sample over the bound and back.
-		keep := monitoringv1.NonEmptyDuration("6h")
-		alert.KeepFiringFor = &keep
+		return AlertSurveyBurn
 	}
-	return alert
+	return AlertBudgetBurn
 }
 
 // shown joins expressions that are about different budgets, and drops the labels that
@@ -94,34 +102,44 @@ func shown(exprs []string) string {
 	return fmt.Sprintf("max without (%s) (%s)", rosterLabels, strings.Join(exprs, " or "))
 }
 
-// burns is the condition of one tier for all budgets of one family, window and floor.
-// Its value is the burn rate over the long window.
-func burns(namespace string, family budget.Family, window v1alpha1.Window, floor int, tier budget.Tier) string {
-	roster := selector(Budget, equals("namespace", namespace), equals("window", string(window)),
-		equals("family", string(family)), equals("floor", strconv.Itoa(floor)), equals(tier.Severity(), "true"))
-	ceiling := budget.Format(tier.Ceiling(floor))
-	// A budget above the ceiling has no such tier; a lower one has it at a burn rate it
-	// can reach.
-	allowed := fmt.Sprintf("max by (%s) (%s <= %s)", budgetKey, roster, ceiling)
-	threshold := fmt.Sprintf("clamp_max(%s * %s, %s)", budget.Format(tier.Factor), allowed, ceiling)
-
+// burns is the condition of one tier for all budgets of one family and window. Its value
+// is the burn rate over the long window.
+func burns(namespace string, family budget.Family, window v1alpha1.Window, tier budget.Tier) string {
 	const events, losses = "sojourn:slo_events:", "sojourn:slo_losses:"
+	here := equals("namespace", namespace)
+	roster := selector(Budget, here, equals("window", string(window)), equals("family", string(family)), equals(tier.Severity(), "true"))
+	floor := selector(Floor, here)
 	n, lost := windowOf(events, tier.Long, namespace), windowOf(losses, tier.Long, namespace)
-	above := func(what string) string { return fmt.Sprintf("%s > on (%s) %s", what, budgetKey, threshold) }
 	mean := fmt.Sprintf("%s / (%s > 0)", lost, n)
+	all := fmt.Sprintf("max by (%s) (%s)", budgetKey, roster)
 
-	var burning string
+	// A budget above the tier's ceiling has no such tier; a lower one has it at a burn
+	// rate it can reach.
+	var allowed, threshold, burning string
+	above := func(what string) string { return fmt.Sprintf("%s > on (%s) (%s)", what, budgetKey, threshold) }
+	factor := budget.Format(tier.Factor)
 	if family == budget.Survey {
-		enough := fmt.Sprintf("(%s >= %d)", n, floor)
-		burning = fmt.Sprintf("%s and on (%s) (%s)", mean, budgetKey, above(wilson(lost, enough, "-", tier.Z)))
+		ceiling := fmt.Sprintf("0.5 * %s / (%s + %s)", floor, floor, budget.Format(tier.Z*tier.Z))
+		allowed = fmt.Sprintf("(%s <= on (%s) (%s))", all, budgetKey, ceiling)
+		threshold = fmt.Sprintf("%s * %s <= on (%s) (%s) or %s and on (%s) %s", factor, allowed, budgetKey, ceiling, ceiling, budgetKey, allowed)
+		enough := fmt.Sprintf("(%s >= on (%s) %s)", n, budgetKey, floor)
+		// One more answer can carry a small sample over the bound and back: once it
+		// fires, the alert stays for as long as the mean is above.
+		firing := fmt.Sprintf("last_over_time(ALERTS{%s}[%s])", strings.Join([]string{equals("alertname", alertName(family)), `alertstate="firing"`,
+			here, equals("severity", tier.Severity()), equals("tier", tier.Name)}, ","), lately)
+		burning = fmt.Sprintf("%s and on (%s) (%s or %s and on (namespace, slo, objective, touchpoint) %s)",
+			mean, budgetKey, above(wilson(lost, enough, "-", tier.Z)), above(mean), firing)
 	} else {
+		ceiling := budget.Format(tier.Ceiling(0))
+		allowed = fmt.Sprintf("(%s <= %s)", all, ceiling)
+		threshold = fmt.Sprintf("clamp_max(%s * %s, %s)", factor, allowed, ceiling)
 		shortly := fmt.Sprintf("%s / (%s > 0)", windowOf(losses, tier.Short, namespace), windowOf(events, tier.Short, namespace))
-		burning = fmt.Sprintf("(%s) and on (%s) (%s) and on (%s) %s >= %d", above(mean), budgetKey, above(shortly), budgetKey, lost, floor)
+		burning = fmt.Sprintf("(%s) and on (%s) (%s) and on (%s) (%s >= on (%s) %s)", above(mean), budgetKey, above(shortly), budgetKey, lost, budgetKey, floor)
 	}
 	// The budget's own series, one of them even while two stand side by side after an
 	// edit, lends the alert its labels.
 	return fmt.Sprintf("(%s) / on (%s) %s * on (%s) group_right () topk by (%s) (1, %s) ^ 0",
-		burning, budgetKey, allowed, budgetKey, budgetKey, roster)
+		burning, budgetKey, all, budgetKey, budgetKey, roster)
 }
 
 // silenceAlerts tell silence from quiet. A prober always runs, so no run that succeeded

@@ -19,7 +19,7 @@ const (
 	silentSource   = `{{ with ` + aboutBudget + ` }}{{ with . | first | label "source" }}` +
 		`{{ if eq . "probe" }}No probe has succeeded or failed for minutes: the prober is gone, stuck or overloaded, or Prometheus does not scrape it. {{ end }}` +
 		`{{ if eq . "survey" }}The series of survey responses are gone: the gateway is down, or Prometheus does not scrape it. {{ end }}` +
-		`{{ if eq . "metric" }}The series that the Touchpoint names in spec.metrics are gone: the exporter is down, renamed or not scraped. {{ end }}` +
+		`{{ if eq . "metric" }}The series that the Touchpoint names in spec.metrics are gone: the exporter is down, renamed or not scraped, or its histogram has no bucket at the promised threshold. {{ end }}` +
 		`{{ end }}{{ end }}`
 	left     = `{{ with ` + aboutRemaining + ` }}Budget left: {{ with . | first | value }}{{ if lt . 0.0 }}none{{ else }}{{ . | humanizePercentage }}{{ end }}{{ end }}. {{ end }}`
 	journeys = `{{ with ` + aboutTouchpoint + ` }}{{ with . | first | label "journeys" }}Journeys it hurts: {{ . }}. {{ end }}{{ end }}`

@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +128,74 @@ spec:
 			w.unload(changed)
 			w.failures = nil
 		})
+	}
+}
+
+// A touchpoint's class does not matter where the promise says which alerts there are; nor
+// does the time in which its old and new labels stand side by side.
+func TestClassEditUnderChosenSeverities(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	chosen := strings.Replace(shopObjects, "alerting: {labels: {env: prod}}", "alerting: {labels: {env: prod}, severities: [Page, Ticket]}", 1)
+	w.load(ruleFile(t, everything(parseObjects(t, chosen))))
+	w.probes("shop", "checkout", never, after(0), "0.3")
+	w.run(20 * time.Minute)
+	w.load(ruleFile(t, everything(parseObjects(t, strings.Replace(chosen, "class: Critical", "class: Standard", 1)))))
+	for range 6 {
+		w.run(time.Minute)
+		if n := len(w.ask(`ALERTS{alertstate="firing",objective="uptime",touchpoint="checkout",severity="page",tier="1h"}`)); n != 1 {
+			t.Errorf("%d pages fire", n)
+		}
+	}
+	w.healthy()
+}
+
+// Alerts end with the promise: nothing holds them once it is switched off.
+func TestDisabledAlertsEndAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.load(ruleFile(t, everything(parseObjects(t, shopObjects))))
+	w.answers("shop", "checkout", "ces", cesScores, always(laborious), 1000)
+	w.run(4 * time.Hour)
+	if !slices.ContainsFunc(w.firing(), func(alert string) bool { return strings.HasPrefix(alert, AlertSurveyBurn) }) {
+		t.Fatalf("nothing to switch off: %v", w.firing())
+	}
+	w.unload(before)
+	w.load(ruleFile(t, everything(parseObjects(t, strings.Replace(shopObjects, "alerting: {", "alerting: {disabled: true, ", 1)))))
+	w.run(20 * time.Minute)
+	w.healthy()
+	if firing := w.firing(); len(firing) > 0 {
+		t.Errorf("still firing: %v", firing)
+	}
+}
+
+// What is no score of the scale is no answer, and 5.0 is 5.
+func TestForeignScores(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.load(ruleFile(t, everything(readObjects(t, everyShape))))
+	for score, perSecond := range map[string]float64{"1": 0.5, "5.0": 1.5, "no_answer": 8} {
+		w.scrape(steady(perSecond), "__name__", "csat_total", "app", "own", "stars", score)
+	}
+	w.run(30 * time.Minute)
+	w.healthy()
+	n, lost := w.number(`sojourn:slo_events:sum5m{objective="happy"}`), w.number(`sojourn:slo_losses:sum5m{objective="happy"}`)
+	if math.Abs(n-600) > 10 || math.Abs(lost-150) > 5 {
+		t.Errorf("%v of %v answers are losses, not 150 of 600", lost, n)
+	}
+}
+
+// No label that alerts drop or set may be one of the user's own.
+func TestReservedLabels(t *testing.T) {
+	crd, err := os.ReadFile("../../config/crd/sojourn.dev_experienceslos.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(crd)), " ")
+	for _, label := range append(strings.Split(rosterLabels, ", "), "namespace", "slo", "objective", "touchpoint", "severity", "tier", "team", "alertname") {
+		if !strings.Contains(text, "''"+label+"''") && !strings.Contains(text, "'"+label+"'") {
+			t.Errorf("alerting.labels may be called %s, which is taken", label)
+		}
 	}
 }
 

@@ -96,10 +96,6 @@ func (r roster) windows(family budget.Family) []v1alpha1.Window {
 	return distinct(r, func(s shape) bool { return family == "" || s.family == family }, func(s shape) v1alpha1.Window { return s.window })
 }
 
-func (r roster) floors(family budget.Family, window v1alpha1.Window) []int {
-	return distinct(r, func(s shape) bool { return s.family == family && s.window == window }, func(s shape) int { return s.floor })
-}
-
 // perObject is how many touchpoints one object of labels holds on average. A rule is a
 // kilobyte or two, and an object can hold one megabyte.
 const perObject = 128

@@ -28,6 +28,9 @@ const (
 	// budgets: they exist whether or not there is data.
 	Budget = "sojourn:slo_budget:ratio"
 
+	// Floor is how many events, or for traffic losses, a budget's alerts want at least.
+	Floor = "sojourn:slo_floor:count"
+
 	// TouchpointInfo carries what alerts and tables say of a touchpoint, in labels.
 	TouchpointInfo = "sojourn:touchpoint:info"
 

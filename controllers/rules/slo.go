@@ -157,8 +157,18 @@ func (s budgetSet) rules() []monitoringv1.Rule {
 // allowed makes the roster: one series for each touchpoint, present whether or not
 // there is data, with the labels by which its alerts are routed.
 func (s budgetSet) allowed() string {
-	return fmt.Sprintf("0 * max by (namespace, touchpoint, team, page, ticket) (%s) + %s",
-		selector(TouchpointInfo, s.matchers()...), budget.Format(s.meaning.budget))
+	by := "namespace, touchpoint, team"
+	if !s.choosesSeverities() {
+		by += ", page, ticket"
+	}
+	return fmt.Sprintf("0 * max by (%s) (%s) + %s", by, selector(TouchpointInfo, s.matchers()...), budget.Format(s.meaning.budget))
+}
+
+// choosesSeverities tells whether the ExperienceSLO says which alerts there are, rather
+// than each touchpoint.
+func (s budgetSet) choosesSeverities() bool {
+	alerting := s.slo.Spec.Alerting
+	return alerting != nil && (alerting.Disabled || len(alerting.Severities) > 0)
 }
 
 func (s budgetSet) matchers(more ...string) []string {
@@ -184,7 +194,7 @@ func (s budgetSet) budgetLabels(identity map[string]string) map[string]string {
 		if alerting.RunbookURL != "" {
 			labels["runbook"] = string(alerting.RunbookURL)
 		}
-		if alerting.Disabled || len(alerting.Severities) > 0 {
+		if s.choosesSeverities() {
 			labels["page"] = strconv.FormatBool(!alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityPage))
 			labels["ticket"] = strconv.FormatBool(!alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityTicket))
 		}
@@ -249,8 +259,14 @@ func (s budgetSet) metricCounts() (events, losses string) {
 			return sumBy(touchpointKey, fmt.Sprintf("max by (namespace, touchpoint, instrument, score) (%s)",
 				selector(touchpointResponses, s.matchers(append([]string{instrument}, more...)...)...)))
 		}
-		// A tool that is not ours may show a score only once somebody gave it.
-		return answers(), m.weighed(func(scores string) string { return answers(scores) }, "or 0 * "+answers())
+		// Whatever is no score of the scale is no answer. A tool that is not ours may show
+		// a score only once somebody gave it.
+		var scale []string
+		for _, score := range m.scale.Scores() {
+			scale = append(scale, strconv.Itoa(score))
+		}
+		all := answers(oneOf("score", scale))
+		return all, m.weighed(func(scores string) string { return answers(scores) }, "or 0 * "+all)
 	}
 }
 

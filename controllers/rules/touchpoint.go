@@ -71,10 +71,9 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, thresholds []time.Duration, 
 			if label == "" {
 				label = "score"
 			}
-			byScore := sumBy(label, gained(responses.String()))
-			if label != "score" {
-				byScore = fmt.Sprintf(`sum by (score) (label_replace(%s, "score", "$1", %q, "(.*)"))`, byScore, label)
-			}
+			// Some tools write 5 as 5.0.
+			byScore := fmt.Sprintf(`sum by (score) (label_replace(%s, "score", "$1", %q, "([0-9]+)(?:\\.0)?"))`,
+				sumBy(label, gained(responses.String())), label)
 			add(touchpointResponses, byScore, "instrument", strings.ToLower(string(survey.Type)))
 		}
 	}

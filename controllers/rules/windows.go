@@ -83,8 +83,9 @@ func windowGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 		if !slices.Contains(steadyWindows(r), length) {
 			long = append(long, both(namespace, "sum"+string(window), addedHours(length))...)
 		}
-		long = append(long, record(Coverage, fmt.Sprintf("count_over_time(last_over_time(%s[%s])[%s:1h]) / %d",
-			selector("sojourn:slo_events:count1h", equals("namespace", namespace)), lately, span(length), int(length.Hours())),
+		long = append(long, record(Coverage, fmt.Sprintf("count_over_time(last_over_time(%s[%s])[%s:1h]) / %d and on (%s) %s",
+			selector("sojourn:slo_events:count1h", equals("namespace", namespace)), lately, span(length), int(length.Hours()),
+			budgetKey, selector(Budget, equals("namespace", namespace), equals("window", string(window)))),
 			map[string]string{"window": string(window)}))
 	}
 	return slices.Concat(

@@ -833,15 +833,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: measuredBy
+      type:
+        scalar: string
     - name: observedGeneration
       type:
         scalar: numeric
-    - name: sources
-      type:
-        list:
-          elementType:
-            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Source
-          elementRelationship: associative
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.URL
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Window

@@ -105,7 +105,8 @@ func (s *Set) Len() int {
 
 // SetThresholds makes each threshold, in seconds, an exact edge of the classic
 // buckets. Other edges than before make a new histogram, which starts at zero: a
-// counter reset, as after a restart. The same edges change nothing.
+// counter reset, as after a restart. The runs start at zero with it: rules take a run
+// without a duration for a slow one. The same edges change nothing.
 func (t *Touchpoint) SetThresholds(thresholds []float64) {
 	thresholds = slices.Sorted(slices.Values(thresholds))
 	thresholds = slices.Compact(thresholds)
@@ -113,6 +114,10 @@ func (t *Touchpoint) SetThresholds(thresholds []float64) {
 	defer t.mu.Unlock()
 	if t.duration != nil && slices.Equal(t.thresholds, thresholds) {
 		return
+	}
+	if t.duration != nil {
+		clear(t.runs)
+		t.created = timestamppb.Now()
 	}
 	edges := slices.Concat(prometheus.DefBuckets, thresholds)
 	slices.Sort(edges)

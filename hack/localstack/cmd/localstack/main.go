@@ -93,7 +93,7 @@ func upCommand() *cobra.Command {
 
   # then, in another terminal, with the path that up prints
   export KUBECONFIG=/tmp/sojourn-stack-123/cluster/kubeconfig
-  kubectl apply -f config/samples
+  kubectl apply --server-side -k config/samples
 
   # scrape a prober and a gateway that run from source
   go run ./hack/localstack/cmd/localstack up --scrape 127.0.0.1:8080,127.0.0.1:8090

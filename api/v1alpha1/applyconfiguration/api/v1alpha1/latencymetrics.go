@@ -18,7 +18,8 @@ import (
 type LatencyMetricsApplyConfiguration struct {
 	// histogram selects a classic histogram by its _bucket series, or a native
 	// histogram by its name. A latency objective's threshold must be an edge of a
-	// classic one.
+	// classic one. A failure that is fast counts as fast: where failures are in the
+	// histogram, promise availability beside latency.
 	Histogram *apiv1alpha1.Query `json:"histogram,omitempty"`
 }
 

@@ -22,7 +22,7 @@ type TouchpointReferenceApplyConfiguration struct {
 	// allowedJourneys. Default: the journey's own.
 	Namespace *apiv1alpha1.Name `json:"namespace,omitempty"`
 	// momentOfTruth marks an encounter that decides how the journey is remembered.
-	// Default: false.
+	// Documentation only. Default: false.
 	MomentOfTruth *bool `json:"momentOfTruth,omitempty"`
 }
 

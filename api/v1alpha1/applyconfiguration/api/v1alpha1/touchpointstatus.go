@@ -8,7 +8,6 @@ SPDX-License-Identifier: Apache-2.0
 package v1alpha1
 
 import (
-	apiv1alpha1 "github.com/sojourn-dev/sojourn/api/v1alpha1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -21,8 +20,9 @@ type TouchpointStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// sources are the ways in which the touchpoint is measured: Probe, Survey, Metric.
-	Sources []apiv1alpha1.Source `json:"sources,omitempty"`
+	// measuredBy lists the ways in which the touchpoint is measured, such as
+	// "Probe, Survey"; empty if it is not measured.
+	MeasuredBy *string `json:"measuredBy,omitempty"`
 	// journeys are the journeys that contain the touchpoint, as namespace/name; the
 	// first 20 in alphabetical order.
 	Journeys []string `json:"journeys,omitempty"`
@@ -55,13 +55,11 @@ func (b *TouchpointStatusApplyConfiguration) WithObservedGeneration(value int64)
 	return b
 }
 
-// WithSources adds the given value to the Sources field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Sources field.
-func (b *TouchpointStatusApplyConfiguration) WithSources(values ...apiv1alpha1.Source) *TouchpointStatusApplyConfiguration {
-	for i := range values {
-		b.Sources = append(b.Sources, values[i])
-	}
+// WithMeasuredBy sets the MeasuredBy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MeasuredBy field is set to the value of the last call.
+func (b *TouchpointStatusApplyConfiguration) WithMeasuredBy(value string) *TouchpointStatusApplyConfiguration {
+	b.MeasuredBy = &value
 	return b
 }
 
