@@ -47,6 +47,14 @@ lint: ## Report what staticcheck and kube-api-linter say.
 	$(GO) -C hack/lint build -o $(BIN)/sojourn-lint .
 	$(GO) vet -vettool=$(BIN)/sojourn-lint ./...
 
+.PHONY: bench-rules
+bench-rules: ## Measure what rules cost Prometheus, beside Sloth's and Pyrra's.
+	$(GO) run ./hack/bench/rules
+
+.PHONY: bench-alerts
+bench-alerts: ## Measure how honest survey alerts are, beside Sloth's and Pyrra's.
+	$(GO) run ./hack/bench/alerts
+
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
