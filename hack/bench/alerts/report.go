@@ -16,7 +16,7 @@ type report struct{ io.Writer }
 func (r report) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", args...) }
 
 func (r report) heading(o options, mine ruleset) {
-	r.line("Alerts on surveys that promise %s, a budget of %v; healthy is %v%% bad. Seed %d, %s/%s, %d CPUs.",
+	r.line("Alerts on surveys that promise %s, a budget of %v. Healthy: %v%% bad. Seed %d, %s/%s, %d CPUs",
 		target, allowed, 100*healthy, o.seed, runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
 	var tiers []string
 	for _, tier := range o.tiers {
