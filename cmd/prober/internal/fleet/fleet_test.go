@@ -98,11 +98,19 @@ func TestApply(t *testing.T) {
 	member.series.Observe(probe.OutcomeSuccess, time.Second)
 
 	// An edit keeps what was counted.
-	wanted["checkout"] = Wanted{UID: "a", Probe: visit("http://shop.example/pay"), Thresholds: []float64{0.5}}
+	wanted["checkout"] = Wanted{UID: "a", Probe: visit("http://shop.example/pay"), Thresholds: []float64{0.3}}
 	f.Apply("shop", wanted)
 	if f.members["shop"]["checkout"] != member || counts(t, f, "checkout")["success"] != 1 {
 		t.Error("an edit starts the touchpoint anew")
 	}
+	// Other thresholds keep the touchpoint, but restart its runs together with their
+	// durations: rules would take the difference for slow runs.
+	wanted["checkout"] = Wanted{UID: "a", Probe: visit("http://shop.example/pay"), Thresholds: []float64{0.5}}
+	f.Apply("shop", wanted)
+	if f.members["shop"]["checkout"] != member || counts(t, f, "checkout")["success"] != 0 {
+		t.Error("new thresholds leave runs without durations")
+	}
+	member.series.Observe(probe.OutcomeSuccess, time.Second)
 	// Another object of the same name does not.
 	wanted["checkout"] = Wanted{UID: "z", Probe: visit("http://shop.example/pay")}
 	f.Apply("shop", wanted)
