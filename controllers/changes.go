@@ -102,3 +102,20 @@ func requestsFor[T client.Object](objects []T) []reconcile.Request {
 	}
 	return requests
 }
+
+// ofJourneysIn finds what the journeys of a namespace concern, whose labels decide where
+// they may pass.
+func (c catalogue) ofJourneysIn(ctx context.Context, namespace client.Object, concerned func(*v1alpha1.Journey) []reconcile.Request) []reconcile.Request {
+	if !c.watched(namespace.GetName()) {
+		return nil
+	}
+	journeys, err := c.journeys(ctx, client.InNamespace(namespace.GetName()))
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	var requests []reconcile.Request
+	for _, journey := range journeys {
+		requests = append(requests, concerned(journey)...)
+	}
+	return requests
+}

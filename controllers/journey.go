@@ -268,12 +268,7 @@ func (r *journeyReconciler) ofSLO(ctx context.Context, object client.Object) []r
 }
 
 func (r *journeyReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	if !r.catalogue.watched(namespace.GetName()) {
-		return nil
-	}
-	journeys, err := r.catalogue.journeys(ctx, client.InNamespace(namespace.GetName()))
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	return requestsFor(journeys)
+	return r.catalogue.ofJourneysIn(ctx, namespace, func(journey *v1alpha1.Journey) []reconcile.Request {
+		return requestsFor([]*v1alpha1.Journey{journey})
+	})
 }

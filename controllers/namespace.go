@@ -174,16 +174,7 @@ func ofJourneyNamespaces(_ context.Context, object client.Object) []reconcile.Re
 // ofNamespace finds the namespaces through which the journeys of a namespace pass,
 // because its labels decide whether they may.
 func (r *namespaceReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	if !r.catalogue.watched(namespace.GetName()) {
-		return nil
-	}
-	journeys, err := r.catalogue.journeys(ctx, client.InNamespace(namespace.GetName()))
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	var requests []reconcile.Request
-	for _, journey := range journeys {
-		requests = append(requests, ofJourneyNamespaces(ctx, journey)...)
-	}
-	return requests
+	return r.catalogue.ofJourneysIn(ctx, namespace, func(journey *v1alpha1.Journey) []reconcile.Request {
+		return ofJourneyNamespaces(ctx, journey)
+	})
 }

@@ -261,20 +261,9 @@ func ofJourneyReferences(_ context.Context, object client.Object) []reconcile.Re
 // ofNamespace finds the touchpoints elsewhere that choose by the labels of a
 // namespace whether its journeys may contain them.
 func (r *touchpointReconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	if !r.catalogue.watched(namespace.GetName()) {
-		return nil
-	}
-	journeys, err := r.catalogue.journeys(ctx, client.InNamespace(namespace.GetName()))
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	var requests []reconcile.Request
-	for _, journey := range journeys {
-		for _, request := range ofJourneyReferences(ctx, journey) {
-			if request.Namespace != namespace.GetName() {
-				requests = append(requests, request)
-			}
-		}
-	}
-	return requests
+	return r.catalogue.ofJourneysIn(ctx, namespace, func(journey *v1alpha1.Journey) []reconcile.Request {
+		return slices.DeleteFunc(ofJourneyReferences(ctx, journey), func(request reconcile.Request) bool {
+			return request.Namespace == namespace.GetName()
+		})
+	})
 }

@@ -3,24 +3,18 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
+	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 	"github.com/sojourn-dev/sojourn/controllers"
 )
 
@@ -66,20 +60,18 @@ Nothing that alerts need depends on the manager being alive.`,
   # User PromQL may only read series of the object's own namespace.
   manager --enforce-namespace-label namespace`,
 		Args:          cobra.NoArgs,
-		Version:       programVersion(),
+		Version:       process.Version(version),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := newLogger(c, logFormat, logLevel)
+			log, err := process.Log(c.ErrOrStderr(), logFormat, logLevel)
 			if err != nil {
 				return err
 			}
 			options.Logger = logr.FromSlogHandler(log.Handler())
-			ctrl.SetLogger(options.Logger)
-			klog.SetLogger(options.Logger)
-			restConfig, err := restConfig(kubeconfig)
+			restConfig, err := process.RESTConfig(kubeconfig)
 			if err != nil {
-				return fmt.Errorf("finding the API server: %w", err)
+				return err
 			}
 			// The API server shares itself out fairly; a limit of our own would only
 			// slow down a start with many objects.
@@ -102,33 +94,6 @@ Nothing that alerts need depends on the manager being alive.`,
 	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
-}
-
-func newLogger(c *cobra.Command, format string, level slog.Level) (*slog.Logger, error) {
-	options := &slog.HandlerOptions{Level: level}
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(c.ErrOrStderr(), options)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(c.ErrOrStderr(), options)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q is neither json nor text", format)
-}
-
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig != "" {
-		return clientcmd.BuildConfigFromFlags("", kubeconfig)
-	}
-	return config.GetConfig()
-}
-
-// programVersion is what the linker said, else what the Go command recorded.
-func programVersion() string {
-	recorded := ""
-	if build, ok := debug.ReadBuildInfo(); ok {
-		recorded = build.Main.Version
-	}
-	return cmp.Or(version, recorded, "unknown")
 }
 
 // ownNamespace is the namespace of the Pod this process runs in, or the usual one

@@ -3,23 +3,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 )
 
 // version is set by the linker of release builds.
@@ -38,7 +32,7 @@ func main() {
 
 func command() *cobra.Command {
 	var (
-		options    = options{Version: programVersion()}
+		options    = options{Version: process.Version(version)}
 		kubeconfig string
 		logLevel   = slog.LevelInfo
 		logFormat  string
@@ -67,16 +61,13 @@ probes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := newLogger(c, logFormat, logLevel)
+			log, err := process.Log(c.ErrOrStderr(), logFormat, logLevel)
 			if err != nil {
 				return err
 			}
 			options.Log = log
-			bridged := logr.FromSlogHandler(log.Handler())
-			ctrl.SetLogger(bridged)
-			klog.SetLogger(bridged)
-			if options.Config, err = restConfig(kubeconfig); err != nil {
-				return fmt.Errorf("finding the API server: %w", err)
+			if options.Config, err = process.RESTConfig(kubeconfig); err != nil {
+				return err
 			}
 			p, err := newProber(options)
 			if err != nil {
@@ -96,31 +87,4 @@ probes.`,
 	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
-}
-
-func newLogger(c *cobra.Command, format string, level slog.Level) (*slog.Logger, error) {
-	options := &slog.HandlerOptions{Level: level}
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(c.ErrOrStderr(), options)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(c.ErrOrStderr(), options)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q is neither json nor text", format)
-}
-
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig != "" {
-		return clientcmd.BuildConfigFromFlags("", kubeconfig)
-	}
-	return config.GetConfig()
-}
-
-// programVersion is what the linker said, else what the Go command recorded.
-func programVersion() string {
-	recorded := ""
-	if info, known := debug.ReadBuildInfo(); known {
-		recorded = info.Main.Version
-	}
-	return cmp.Or(version, recorded, "unknown")
 }

@@ -67,7 +67,8 @@ func windowGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 		both(namespace, "count5m", addedUp("count1m", fiveTile)),
 		both(namespace, "count1h", addedUp("count1m", time.Hour)),
 	)
-	for _, window := range steadyWindows(r) {
+	steadily := steadyWindows(r)
+	for _, window := range steadily {
 		sum := addedUp("count5m", window)
 		if window > 24*time.Hour {
 			sum = addedHours(window)
@@ -80,7 +81,7 @@ func windowGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 		if err != nil {
 			continue // the schema admits no such window
 		}
-		if !slices.Contains(steadyWindows(r), length) {
+		if !slices.Contains(steadily, length) {
 			long = append(long, both(namespace, "sum"+string(window), addedHours(length))...)
 		}
 		long = append(long, record(Coverage, fmt.Sprintf("count_over_time(last_over_time(%s[%s])[%s:1h]) / %d and on (%s) %s",

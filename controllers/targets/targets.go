@@ -113,19 +113,26 @@ func selects(selector *v1alpha1.TouchpointSelector, touchpoint *v1alpha1.Touchpo
 func LatencyThresholds(touchpoint string, slos []*v1alpha1.ExperienceSLO, in Namespace) []time.Duration {
 	var thresholds []time.Duration
 	for _, slo := range slos {
-		var promised []time.Duration
-		for _, objective := range slo.Spec.Objectives {
-			if objective.Latency == nil {
-				continue
-			}
-			if threshold, err := objective.Latency.Threshold.Value(); err == nil {
-				promised = append(promised, threshold)
-			}
-		}
+		promised := LatencyPromises(slo)
 		if len(promised) > 0 && slices.Contains(Resolve(slo, in).Touchpoints, touchpoint) {
 			thresholds = append(thresholds, promised...)
 		}
 	}
 	slices.Sort(thresholds)
 	return slices.Compact(thresholds)
+}
+
+// LatencyPromises lists the thresholds of an ExperienceSLO's latency objectives in the
+// spec's order.
+func LatencyPromises(slo *v1alpha1.ExperienceSLO) []time.Duration {
+	var promised []time.Duration
+	for _, objective := range slo.Spec.Objectives {
+		if objective.Latency == nil {
+			continue
+		}
+		if threshold, err := objective.Latency.Threshold.Value(); err == nil && threshold > 0 {
+			promised = append(promised, threshold)
+		}
+	}
+	return promised
 }

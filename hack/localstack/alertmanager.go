@@ -107,7 +107,7 @@ func (a *Alertmanager) start(ctx context.Context, options AlertmanagerOptions) (
 	if a.process, err = startProcess(a.Dir, AlertmanagerBinary, binary, flags...); err != nil {
 		return err
 	}
-	return a.process.waitReady(ctx, func(ctx context.Context) error { return getOK(ctx, a.URL+"/-/ready") })
+	return a.process.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, a.URL+"/-/ready") })
 }
 
 // Stop ends Alertmanager and removes the temporary folder. It may be called more

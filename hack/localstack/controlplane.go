@@ -200,7 +200,7 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return cp.etcd.waitReady(ctx, func(ctx context.Context) error { return getOK(ctx, cp.etcdURL+"/health") })
+	return cp.etcd.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, cp.etcdURL+"/health") })
 }
 
 func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
@@ -285,8 +285,8 @@ rules:
 
 func (cp *ControlPlane) path(name string) string { return filepath.Join(cp.Dir, name) }
 
-// getOK asks for a page and wants status 200.
-func getOK(ctx context.Context, url string) error {
+// AnswersOK asks for a page and wants status 200.
+func AnswersOK(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -141,7 +141,7 @@ func (p *Prometheus) start(ctx context.Context, options PrometheusOptions) (err 
 	if p.process, err = startProcess(p.Dir, PrometheusBinary, binary, flags...); err != nil {
 		return err
 	}
-	return p.process.waitReady(ctx, func(ctx context.Context) error { return getOK(ctx, p.URL+"/-/ready") })
+	return p.process.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, p.URL+"/-/ready") })
 }
 
 // Stop ends Prometheus and removes the temporary folder. It may be called more

@@ -277,14 +277,8 @@ func probed(touchpoint *v1alpha1.Touchpoint) bool {
 // latencies returns the latency thresholds of an ExperienceSLO in seconds.
 func latencies(slo *v1alpha1.ExperienceSLO) []float64 {
 	var thresholds []float64
-	for _, objective := range slo.Spec.Objectives {
-		if objective.Latency == nil {
-			continue
-		}
-		// What does not parse was never admitted, and has no rule that misses it.
-		if threshold, err := objective.Latency.Threshold.Value(); err == nil && threshold > 0 {
-			thresholds = append(thresholds, series.Seconds(threshold))
-		}
+	for _, promised := range targets.LatencyPromises(slo) {
+		thresholds = append(thresholds, series.Seconds(promised))
 	}
 	return thresholds
 }

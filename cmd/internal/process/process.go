@@ -1,0 +1,59 @@
+// Package process is what the programs that watch a cluster do alike when they start.
+package process
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+)
+
+// Log makes a program's log, in the format json or text, and has the libraries that
+// talk to the API server write to it too. The error names the flag --log-format.
+func Log(out io.Writer, format string, level slog.Level) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
+	switch format {
+	case "json":
+		handler = slog.NewJSONHandler(out, options)
+	case "text":
+		handler = slog.NewTextHandler(out, options)
+	default:
+		return nil, fmt.Errorf("--log-format %q is neither json nor text", format)
+	}
+	bridged := logr.FromSlogHandler(handler)
+	ctrl.SetLogger(bridged)
+	klog.SetLogger(bridged)
+	return slog.New(handler), nil
+}
+
+// RESTConfig finds the API server: by the kubeconfig file if there is one, else as
+// controller-runtime does.
+func RESTConfig(kubeconfig string) (*rest.Config, error) {
+	find := config.GetConfig
+	if kubeconfig != "" {
+		find = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
+	}
+	found, err := find()
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server: %w", err)
+	}
+	return found, nil
+}
+
+// Version is what the linker said, else what the Go command recorded.
+func Version(linked string) string {
+	recorded := ""
+	if build, known := debug.ReadBuildInfo(); known {
+		recorded = build.Main.Version
+	}
+	return cmp.Or(linked, recorded, "unknown")
+}
