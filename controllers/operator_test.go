@@ -204,14 +204,14 @@ spec:
   targets: {selector: {}}
   objectives: [{name: speed, source: Metric, latency: {threshold: 250ms, target: "99%"}}]
 `)
-		eventually(t, "one more rule", 5*time.Second, func(context.Context) error {
-			if n := count(); n != before+1 {
+		eventually(t, "two more rules", 5*time.Second, func(context.Context) error {
+			if n := count(); n != before+2 {
 				return fmt.Errorf("%d rules, %d before", n, before)
 			}
 			return nil
 		})
 		remove(t, get[v1alpha1.ExperienceSLO](t, namespace, "fast-search"))
-		eventually(t, "one rule less", 5*time.Second, func(context.Context) error {
+		eventually(t, "two rules less", 5*time.Second, func(context.Context) error {
 			if n := count(); n != before {
 				return fmt.Errorf("%d rules, %d before", n, before)
 			}
@@ -773,7 +773,14 @@ func TestWhatCannotWork(t *testing.T) {
 		`easeShare: "80%"`, `easeShare: "100%"`,
 		`sum(rate(orders_total[5m]))`, `sum(rate(`,
 		`'http_requests_total{page="search"}'`, `'http_requests_total{page='`,
-	).Replace(shop))
+	).Replace(shop)+`---
+apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: fast-search, namespace: NAMESPACE}
+spec:
+  targets: {touchpoints: [search]}
+  objectives: [{name: speed, source: Metric, latency: {threshold: 250ms, target: "99%"}}]
+`)
 	for _, object := range []struct{ kind, name, reason, field string }{
 		{"ExperienceSLO", "checkout", v1alpha1.ReasonImpossibleTarget, "spec.objectives[effort]"},
 		{"Journey", "purchase", v1alpha1.ReasonInvalidQuery, "spec.kpis[orders].query"},
@@ -986,9 +993,9 @@ func TestRulesBeyondTheLimitOfAnObject(t *testing.T) {
 	m := startManager(t)
 	namespace := newNamespace(t, "large", nil)
 	slo := &v1alpha1.ExperienceSLO{ObjectMeta: metav1.ObjectMeta{Name: "large", Namespace: namespace}}
-	for i := range 400 {
+	slo.Spec.Targets.Selector = &v1alpha1.TouchpointSelector{}
+	for i := range 1000 {
 		name := fmt.Sprintf("t-%03d-%s", i, strings.Repeat("x", 57))
-		slo.Spec.Targets.Touchpoints = append(slo.Spec.Targets.Touchpoints, v1alpha1.Name(name))
 		if err := api.Create(t.Context(), &v1alpha1.Touchpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 			Spec:       v1alpha1.TouchpointSpec{Channel: "Web", Probe: &v1alpha1.Probe{HTTP: &v1alpha1.HTTPProbe{URL: "http://shop/"}}},

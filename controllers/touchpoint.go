@@ -49,12 +49,12 @@ type touchpointScope struct {
 	key        client.ObjectKey
 	touchpoint *v1alpha1.Touchpoint
 	journeys   []string
-	// thresholds are those of the latency objectives promised here, if the
-	// touchpoint measures latency itself.
-	thresholds []time.Duration
-	rules      rules.ObjectRules
-	problems   []rules.Problem
-	again      error
+	// promises are the ExperienceSLOs that cover the touchpoint, if its rules depend on
+	// them.
+	promises []*v1alpha1.ExperienceSLO
+	rules    rules.ObjectRules
+	problems []rules.Problem
+	again    error
 }
 
 func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -79,23 +79,19 @@ func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (er
 		return err
 	}
 	slices.Sort(s.journeys)
-	if !measuresLatency(s.touchpoint) {
-		return nil
+	if rules.DependsOnPromises(s.touchpoint) {
+		s.promises, err = r.covering(ctx, s.touchpoint)
 	}
-	s.thresholds, err = r.promisedThresholds(ctx, s.touchpoint)
 	return err
 }
 
-func measuresLatency(touchpoint *v1alpha1.Touchpoint) bool {
-	return touchpoint.Spec.Metrics != nil && touchpoint.Spec.Metrics.Latency != nil
-}
-
-func (r *touchpointReconciler) promisedThresholds(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]time.Duration, error) {
+// covering finds the ExperienceSLOs whose promises the rules of a touchpoint depend on.
+func (r *touchpointReconciler) covering(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]*v1alpha1.ExperienceSLO, error) {
 	slos, err := r.catalogue.slos(ctx, client.InNamespace(touchpoint.Namespace))
 	if err != nil {
 		return nil, err
 	}
-	slos = slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool { return len(latencyPromises(slo)) == 0 })
+	slos = slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool { return len(rules.Meanings(slo)) == 0 })
 	journeys, err := r.catalogue.targetedJourneys(ctx, slos)
 	if err != nil {
 		return nil, err
@@ -104,18 +100,9 @@ func (r *touchpointReconciler) promisedThresholds(ctx context.Context, touchpoin
 	alone := targets.Namespace{
 		Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}, Journeys: journeys,
 	}
-	return targets.LatencyThresholds(touchpoint.Name, slos, alone), nil
-}
-
-// latencyPromises lists the thresholds of an ExperienceSLO as they are written.
-func latencyPromises(slo *v1alpha1.ExperienceSLO) []v1alpha1.Duration {
-	var thresholds []v1alpha1.Duration
-	for _, objective := range slo.Spec.Objectives {
-		if objective.Latency != nil {
-			thresholds = append(thresholds, objective.Latency.Threshold)
-		}
-	}
-	return thresholds
+	return slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool {
+		return len(targets.Resolve(slo, alone).Touchpoints) == 0
+	}), nil
 }
 
 func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
@@ -138,7 +125,7 @@ func (r *touchpointReconciler) check(s *touchpointScope) {
 }
 
 func (r *touchpointReconciler) generate(s *touchpointScope) {
-	s.rules = rules.ForTouchpoint(s.touchpoint, s.thresholds, r.rules)
+	s.rules = rules.ForTouchpoint(s.touchpoint, s.promises, r.rules)
 	s.problems = append(s.problems, s.rules.Problems...)
 }
 
@@ -211,7 +198,7 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 	b := ctrl.NewControllerManagedBy(mgr).
 		// Selectors of ExperienceSLOs read labels.
 		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange))).
-		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(latencyPromisesChange)).
+		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(meaningsChange)).
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
@@ -219,19 +206,18 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 	return b.Complete(r)
 }
 
-// latencyPromisesChange passes changes of which thresholds are promised where.
-var latencyPromisesChange = predicate.Or[client.Object](sloTargetsChange, predicate.Funcs{
+// meaningsChange passes changes of what is promised where, the targets aside.
+var meaningsChange = predicate.Or[client.Object](sloTargetsChange, predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*v1alpha1.ExperienceSLO), e.ObjectNew.(*v1alpha1.ExperienceSLO)
-		return !slices.Equal(latencyPromises(before), latencyPromises(after))
+		return !slices.Equal(rules.Meanings(before), rules.Meanings(after))
 	},
 })
 
-// ofSLO finds the touchpoints whose rules depend on an ExperienceSLO: those that it
-// promises a latency for and that measure it themselves.
+// ofSLO finds the touchpoints whose rules depend on an ExperienceSLO.
 func (r *touchpointReconciler) ofSLO(ctx context.Context, object client.Object) []reconcile.Request {
 	slo := object.(*v1alpha1.ExperienceSLO)
-	if len(latencyPromises(slo)) == 0 {
+	if len(rules.Meanings(slo)) == 0 {
 		return nil
 	}
 	in, err := r.catalogue.reach(ctx, slo)
@@ -240,7 +226,7 @@ func (r *touchpointReconciler) ofSLO(ctx context.Context, object client.Object) 
 	}
 	var concerned []*v1alpha1.Touchpoint
 	for _, name := range targets.Resolve(slo, in).Touchpoints {
-		if touchpoint := in.Touchpoints[name]; measuresLatency(touchpoint) {
+		if touchpoint := in.Touchpoints[name]; rules.DependsOnPromises(touchpoint) {
 			concerned = append(concerned, touchpoint)
 		}
 	}

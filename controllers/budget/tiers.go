@@ -53,8 +53,8 @@ const (
 func Tiers(family Family, window time.Duration) []Tier {
 	if family == Survey {
 		return []Tier{
-			{Name: "1d", Page: true, Long: day, Factor: 2, Z: ZPage},
-			{Name: "3d", Page: true, Long: 3 * day, Factor: 1.5, Z: ZPage},
+			{Name: "1d", Page: true, Long: day, Factor: 1.5, Z: ZPage},
+			{Name: "3d", Page: true, Long: 3 * day, Factor: 1.25, Z: ZPage},
 			{Name: "1d", Long: day, Factor: 1, Z: ZTicket},
 			{Name: "3d", Long: 3 * day, Factor: 1, Z: ZTicket},
 			{Name: "7d", Long: 7 * day, Factor: 1, Z: ZTicket},

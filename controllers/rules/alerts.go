@@ -29,61 +29,126 @@ const (
 // without the alert being another one.
 const rosterLabels = "def, window, type, source, family, instrument, floor, silence, promise, runbook, page, ticket"
 
-// alertGroups makes the alerts of a namespace: pages are evaluated every minute, tickets
-// every five. There is one rule for each tier, whatever the windows of the budgets it
-// watches.
-func alertGroups(namespace string, r roster) []monitoringv1.RuleGroup {
-	pages := append(quickWindows(namespace), floorRule(namespace, r))
-	var tickets []monitoringv1.Rule
+// tiersOf are the tiers of a family, pages first, if any budget of it is watched. Only
+// their factors depend on the window.
+func tiersOf(r roster, family budget.Family) []budget.Tier {
+	windows := r.windows(family)
+	if len(windows) == 0 {
+		return nil
+	}
+	return budget.Tiers(family, windows[0])
+}
+
+// tierName tells a tier from all others: page1h, survey_ticket3d.
+func tierName(family budget.Family, tier budget.Tier) string {
+	name := tier.Severity() + tier.Name
+	if family == budget.Survey {
+		name = "survey_" + name
+	}
+	return name
+}
+
+// threshold is the series of the mean losses above which a tier burns, one for each budget
+// that has the tier.
+func threshold(family budget.Family, tier budget.Tier) string {
+	return "sojourn:slo_threshold:" + tierName(family, tier)
+}
+
+// over is the series of the mean losses that exceed a survey tier's threshold.
+func over(tier budget.Tier) string { return "sojourn:slo_over:" + tierName(budget.Survey, tier) }
+
+// thresholdGroups makes numbers of what a budget's labels say: its floor, and what each
+// tier makes of its target. As data, any number of different windows, targets and floors
+// costs the alerts nothing.
+func thresholdGroups(namespace string, r roster) []monitoringv1.RuleGroup {
+	here := equals("namespace", namespace)
+	var floors []string
+	for _, floor := range r.floors("") {
+		floors = append(floors, fmt.Sprintf("0 * %s + %d", selector(Budget, here, equals("floor", strconv.Itoa(floor))), floor))
+	}
+	rules := []monitoringv1.Rule{record(Floor, fmt.Sprintf("max by (%s, window, family) (%s)", budgetKey, strings.Join(floors, " or ")), nil)}
 	for _, family := range []budget.Family{budget.Traffic, budget.Survey} {
-		burning := map[tierName][]string{}
-		for _, window := range r.windows(family) {
-			length, err := v1alpha1.Duration(window).Value()
-			if err != nil {
-				continue // the schema admits no such window
+		for i, tier := range tiersOf(r, family) {
+			// A budget above the tier's ceiling has no such tier; a lower one has it at a
+			// burn rate that it can reach.
+			allowed := func(factor, ceiling float64, matcher string) string {
+				roster := selector(Budget, here, equals("family", string(family)), equals(tier.Severity(), "true"), matcher)
+				text := fmt.Sprintf("(max by (%s) (%s) <= %s)", budgetKey, roster, budget.Format(ceiling))
+				if factor != 1 {
+					text = budget.Format(factor) + " * " + text
+				}
+				return fmt.Sprintf("clamp_max(%s, %s)", text, budget.Format(ceiling))
 			}
-			for _, tier := range budget.Tiers(family, length) {
-				name := tierName{tier.Page, tier.Name}
-				burning[name] = append(burning[name], burns(namespace, family, window, tier))
-			}
-		}
-		for _, tier := range budget.Tiers(family, 28*24*time.Hour) { // the names are the same for every window
-			exprs := burning[tierName{tier.Page, tier.Name}]
-			if len(exprs) == 0 {
-				continue
-			}
-			if tier.Page {
-				pages = append(pages, burnAlert(family, tier, exprs))
+			var exprs []string
+			if family == budget.Survey { // its factors are the same for every window
+				for _, floor := range r.floors(family) {
+					exprs = append(exprs, allowed(tier.Factor, tier.Ceiling(floor), equals("floor", strconv.Itoa(floor))))
+				}
 			} else {
-				tickets = append(tickets, burnAlert(family, tier, exprs))
+				for _, window := range r.windows(family) {
+					exprs = append(exprs, allowed(budget.Tiers(family, window)[i].Factor, tier.Ceiling(0), equals("window", promDuration(window))))
+				}
 			}
+			rules = append(rules, record(threshold(family, tier), strings.Join(exprs, " or "), nil))
 		}
 	}
-	pages = append(pages, silenceAlerts(namespace, r)...)
-	return append(
-		grouped("sojourn-pages", tile, 1, pages),
-		grouped("sojourn-tickets", fiveTile, 1, tickets)...)
+	return grouped("sojourn-thresholds", rosterTile, rules)
 }
 
-// floorRule makes a number of the label that holds each budget's floor. As data, any
-// number of different floors costs the alerts nothing.
-func floorRule(namespace string, r roster) monitoringv1.Rule {
-	var exprs []string
-	for _, floor := range distinct(r, func(shape) bool { return true }, func(s shape) int { return s.floor }) {
-		exprs = append(exprs, fmt.Sprintf("0 * %s + %d", selector(Budget, equals("namespace", namespace), equals("floor", strconv.Itoa(floor))), floor))
+// above leaves, of what is known of touchpoints' counts, what exceeds a series of their
+// budgets, and gives it to these.
+func above(expr, operator, namespace, series string) string {
+	return fmt.Sprintf("(%s %s on (%s) group_right () %s)", expr, operator, countKey, selector(series, equals("namespace", namespace)))
+}
+
+// trafficAlert is a tier of traffic: the mean loss of the long window and of the short one
+// exceeds the threshold, and there are enough losses for a single one not to matter.
+func trafficAlert(namespace string, tier budget.Tier) monitoringv1.Rule {
+	mean := func(window time.Duration) string {
+		return fmt.Sprintf("%s / (%s > 0)", windowOf(losses, window, namespace), windowOf(events, window, namespace))
 	}
-	return record(Floor, fmt.Sprintf("max by (%s) (%s)", budgetKey, strings.Join(exprs, " or ")), nil)
+	limit := threshold(budget.Traffic, tier)
+	burning := fmt.Sprintf("%s and on (%s) %s and on (%s) %s",
+		above(mean(tier.Long), ">", namespace, limit),
+		budgetKey, above(mean(tier.Short), ">", namespace, limit),
+		budgetKey, above(windowOf(losses, tier.Long, namespace), ">=", namespace, Floor))
+	return burnAlert(namespace, budget.Traffic, tier, "("+burning+")")
 }
 
-type tierName struct {
-	page bool
-	name string
+// surveyOver records where the mean loss itself exceeds the threshold, which may be chance.
+func surveyOver(namespace string, tier budget.Tier) monitoringv1.Rule {
+	mean := fmt.Sprintf("%s / (%s > 0)", windowOf(losses, tier.Long, namespace), windowOf(events, tier.Long, namespace))
+	return record(over(tier), above(mean, ">", namespace, threshold(budget.Survey, tier)), nil)
 }
 
-func burnAlert(family budget.Family, tier budget.Tier, exprs []string) monitoringv1.Rule {
+// calm is how long the mean loss must have been below the threshold for a survey's alert to
+// end.
+const calm = "6h"
+
+// surveyAlert is a tier of surveys: it begins when the lower confidence bound of enough
+// answers exceeds the threshold. One more answer can carry a small sample over the bound
+// and back, and answers come slowly: what fires goes on until the mean itself has been
+// below for some hours. (keep_firing_for would also keep the alerts of promises that are
+// switched off or deleted.)
+func surveyAlert(namespace string, tier budget.Tier) monitoringv1.Rule {
+	lost, n := windowOf(losses, tier.Long, namespace), windowOf(events, tier.Long, namespace)
+	firing := selector("ALERTS", equals("alertname", AlertSurveyBurn), `alertstate="firing"`, equals("namespace", namespace),
+		equals("severity", tier.Severity()), equals("tier", tier.Name))
+	burning := fmt.Sprintf("(last_over_time(%s[%s]) and on (namespace, slo, objective, touchpoint) (%s and on (%s) %s or last_over_time(%s[%s])))",
+		selector(over(tier), equals("namespace", namespace)), calm,
+		above(wilsonOf(lost, n, "-", tier.Z), ">", namespace, threshold(budget.Survey, tier)),
+		budgetKey, above(n, ">=", namespace, Floor),
+		firing, lately)
+	return burnAlert(namespace, budget.Survey, tier, burning)
+}
+
+// burnAlert is an alert on mean losses of budgets. Its value is the burn rate; the budgets'
+// own series lend it their labels. Two of them stand side by side after an edit.
+func burnAlert(namespace string, family budget.Family, tier budget.Tier, burning string) monitoringv1.Rule {
 	return monitoringv1.Rule{
-		Alert:       alertName(family),
-		Expr:        intstr.FromString(shown(exprs)),
+		Alert: alertName(family),
+		Expr: intstr.FromString(shown(fmt.Sprintf("%s / on (%s) group_right () %s", burning, budgetKey,
+			selector(Budget, equals("namespace", namespace), equals(tier.Severity(), "true"))))),
 		Labels:      map[string]string{"severity": tier.Severity(), "tier": tier.Name},
 		Annotations: burnAnnotations(family, tier),
 	}
@@ -96,51 +161,8 @@ func alertName(family budget.Family) string {
 	return AlertBudgetBurn
 }
 
-// shown joins expressions that are about different budgets, and drops the labels that
-// alerts do not show.
-func shown(exprs []string) string {
-	return fmt.Sprintf("max without (%s) (%s)", rosterLabels, strings.Join(exprs, " or "))
-}
-
-// burns is the condition of one tier for all budgets of one family and window. Its value
-// is the burn rate over the long window.
-func burns(namespace string, family budget.Family, window v1alpha1.Window, tier budget.Tier) string {
-	const events, losses = "sojourn:slo_events:", "sojourn:slo_losses:"
-	here := equals("namespace", namespace)
-	roster := selector(Budget, here, equals("window", string(window)), equals("family", string(family)), equals(tier.Severity(), "true"))
-	floor := selector(Floor, here)
-	n, lost := windowOf(events, tier.Long, namespace), windowOf(losses, tier.Long, namespace)
-	mean := fmt.Sprintf("%s / (%s > 0)", lost, n)
-	all := fmt.Sprintf("max by (%s) (%s)", budgetKey, roster)
-
-	// A budget above the tier's ceiling has no such tier; a lower one has it at a burn
-	// rate it can reach.
-	var allowed, threshold, burning string
-	above := func(what string) string { return fmt.Sprintf("%s > on (%s) (%s)", what, budgetKey, threshold) }
-	factor := budget.Format(tier.Factor)
-	if family == budget.Survey {
-		ceiling := fmt.Sprintf("0.5 * %s / (%s + %s)", floor, floor, budget.Format(tier.Z*tier.Z))
-		allowed = fmt.Sprintf("(%s <= on (%s) (%s))", all, budgetKey, ceiling)
-		threshold = fmt.Sprintf("%s * %s <= on (%s) (%s) or %s and on (%s) %s", factor, allowed, budgetKey, ceiling, ceiling, budgetKey, allowed)
-		enough := fmt.Sprintf("(%s >= on (%s) %s)", n, budgetKey, floor)
-		// One more answer can carry a small sample over the bound and back: once it
-		// fires, the alert stays for as long as the mean is above.
-		firing := fmt.Sprintf("last_over_time(ALERTS{%s}[%s])", strings.Join([]string{equals("alertname", alertName(family)), `alertstate="firing"`,
-			here, equals("severity", tier.Severity()), equals("tier", tier.Name)}, ","), lately)
-		burning = fmt.Sprintf("%s and on (%s) (%s or %s and on (namespace, slo, objective, touchpoint) %s)",
-			mean, budgetKey, above(wilson(lost, enough, "-", tier.Z)), above(mean), firing)
-	} else {
-		ceiling := budget.Format(tier.Ceiling(0))
-		allowed = fmt.Sprintf("(%s <= %s)", all, ceiling)
-		threshold = fmt.Sprintf("clamp_max(%s * %s, %s)", factor, allowed, ceiling)
-		shortly := fmt.Sprintf("%s / (%s > 0)", windowOf(losses, tier.Short, namespace), windowOf(events, tier.Short, namespace))
-		burning = fmt.Sprintf("(%s) and on (%s) (%s) and on (%s) (%s >= on (%s) %s)", above(mean), budgetKey, above(shortly), budgetKey, lost, budgetKey, floor)
-	}
-	// The budget's own series, one of them even while two stand side by side after an
-	// edit, lends the alert its labels.
-	return fmt.Sprintf("(%s) / on (%s) %s * on (%s) group_right () topk by (%s) (1, %s) ^ 0",
-		burning, budgetKey, all, budgetKey, budgetKey, roster)
-}
+// shown drops the labels that alerts do not show.
+func shown(expr string) string { return fmt.Sprintf("max without (%s) (%s)", rosterLabels, expr) }
 
 // silenceAlerts tell silence from quiet. A prober always runs, so no run that succeeded
 // or failed is a fault; a counter that is there and does not move is a quiet night.
@@ -149,7 +171,7 @@ func silenceAlerts(namespace string, r roster) []monitoringv1.Rule {
 		var exprs []string
 		for _, source := range []v1alpha1.Source{v1alpha1.SourceMetric, v1alpha1.SourceProbe, v1alpha1.SourceSurvey} {
 			for _, silence := range distinct(r, func(s shape) bool { return s.source == source }, func(s shape) time.Duration { return s.silence }) {
-				heard := selector("sojourn:slo_events:sum5m", equals("namespace", namespace))
+				heard := windowOf(events, fiveTile, namespace)
 				if silence > 5*time.Minute {
 					heard = fmt.Sprintf("sum_over_time(%s[%s])", selector(Events, equals("namespace", namespace)), span(silence))
 				}
@@ -158,10 +180,10 @@ func silenceAlerts(namespace string, r roster) []monitoringv1.Rule {
 				}
 				roster := selector(Budget, append([]string{equals("namespace", namespace),
 					equals("source", strings.ToLower(string(source))), equals("silence", promDuration(silence))}, severity...)...)
-				exprs = append(exprs, fmt.Sprintf("(topk by (%s) (1, %s) ^ 0 unless on (%s) (%s))", budgetKey, roster, budgetKey, heard))
+				exprs = append(exprs, fmt.Sprintf("(%s unless on (%s) (%s))", roster, countKey, heard))
 			}
 		}
-		return shown(exprs)
+		return shown(strings.Join(exprs, " or "))
 	}
 	alert := func(severity, expr string) monitoringv1.Rule {
 		wait := monitoringv1.Duration("5m")

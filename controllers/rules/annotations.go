@@ -11,7 +11,7 @@ import (
 const (
 	aboutTouchpoint = `printf "` + TouchpointInfo + `{namespace='%s',touchpoint='%s'}" $labels.namespace $labels.touchpoint | query`
 	aboutBudget     = `printf "%s{namespace='%s',slo='%s',objective='%s',touchpoint='%s'}" "` + Budget + `" $labels.namespace $labels.slo $labels.objective $labels.touchpoint | query`
-	aboutRemaining  = `printf "%s{namespace='%s',slo='%s',objective='%s',touchpoint='%s'}" "` + Remaining + `" $labels.namespace $labels.slo $labels.objective $labels.touchpoint | query`
+	aboutRemaining  = `printf "last_over_time(%s{namespace='%s',slo='%s',objective='%s',touchpoint='%s'}[` + lately + `])" "` + Remaining + `" $labels.namespace $labels.slo $labels.objective $labels.touchpoint | query`
 	aboutRunbook    = `printf "%s{namespace='%s',slo='%s',objective='%s',touchpoint='%s',runbook!=''}" "` + Budget + `" $labels.namespace $labels.slo $labels.objective $labels.touchpoint | query`
 
 	touchpointName = `{{ with ` + aboutTouchpoint + ` }}{{ . | first | label "display" }}{{ else }}{{ $labels.touchpoint }}{{ end }}`

@@ -2,40 +2,50 @@ package rules
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/budget"
 )
 
-// gained is what a counter gained in the last minute, for each of its series.
+// gained is what counters gained in a minute, added up per key; all of them if the key is
+// empty.
 //
-// The last value of five minutes is compared with the same a minute earlier. Plain
-// increase(x[1m]) sees one of two increments at a 30-second scrape; increase(x[5m])
-// extrapolates bursts; and a bare difference loses two minutes at every failed scrape,
-// which happens just when a service is overloaded. Evaluated every minute, the
-// differences add up to exactly what the counter gained. A counter that fell was
-// restarted: what it holds is what it gained. One that was not there a minute ago says
-// nothing yet.
-func gained(counter string) string {
-	return difference(
-		fmt.Sprintf("last_over_time(%s[5m])", counter),
-		fmt.Sprintf("last_over_time(%s[5m] offset 1m)", counter))
+// Two instants a minute apart are compared, and at each the last value of five minutes
+// stands for the counter. Plain increase(x[1m]) sees one of two increments at a 30-second
+// scrape; increase(x[5m]) extrapolates bursts; and without looking back, one failed scrape
+// loses two minutes, which happens just when a service is overloaded. irate takes the last
+// two points as they are: a counter that fell was restarted, and what it holds is what it
+// gained; one that was not there a minute ago says nothing yet. The points of a subquery
+// lie on whole minutes, so that evaluations a minute apart add up to exactly what the
+// counter gained. irate is per second: rounding takes back what the division cost.
+func gained(key, counter string) string { return gainedOf(key, latest(counter)) }
+
+// gainedOf is gained for what is worked out from the last values of counters, such as the
+// observations of native histograms: floats, because the difference of histograms with
+// another layout of buckets is none.
+func gainedOf(key, last string) string {
+	sum := "sum"
+	if key != "" {
+		sum = fmt.Sprintf("sum by (%s) ", key)
+	}
+	return fmt.Sprintf("round(60 * %s(irate(%s[2m:1m])), 0.000001)", sum, last)
 }
 
-// difference is gained for expressions: now and the same a minute ago.
-func difference(now, before string) string {
-	return fmt.Sprintf("(%s - %s) >= 0 or (%s and %s)", now, before, now, before)
-}
+func latest(counter string) string { return fmt.Sprintf("last_over_time(%s[5m])", counter) }
 
-// sumBy adds up per key.
-func sumBy(key, expr string) string { return fmt.Sprintf("sum by (%s) (%s)", key, expr) }
-
-// surveyGained is what the gateway's totals gained in the last minute, by score. Every
-// replica of the gateway shows the totals of the one database: the highest is the
-// latest. They never fall, so that a lower value is a replica that lags, never a
-// restart.
+// surveyGained is what the gateway's totals of a touchpoint gained in a minute. Every
+// replica of the gateway shows the totals of the one database: the highest is the latest.
+// They never fall, so that a lower value is a replica that lags, never a restart.
 func surveyGained(matchers ...string) string {
-	x := selector(surveyResponses, matchers...)
-	const key = "namespace, touchpoint, instrument, score"
-	return fmt.Sprintf("clamp_min(max by (%s) (last_over_time(%s[5m])) - max by (%s) (last_over_time(%s[5m] offset 1m)), 0)", key, x, key, x)
+	return fmt.Sprintf("sum by (%s) (clamp_min(idelta((max by (%s, instrument, score) (%s))[2m:1m]), 0))",
+		touchpointKey, touchpointKey, latest(selector(surveyResponses, matchers...)))
 }
 
 // leOf matches a bucket's upper edge. Prometheus 2 stores le="1" as written, Prometheus
@@ -45,4 +55,84 @@ func leOf(edge string) string {
 		return equals("le", edge)
 	}
 	return fmt.Sprintf(`le=~"%s|%s\\.0"`, edge, edge)
+}
+
+// edge is a threshold as the upper edge of a bucket, in seconds.
+func edge(threshold time.Duration) string { return budget.Format(threshold.Seconds()) }
+
+// countGroups counts what our own processes expose: for each meaning that some budget of
+// the namespace has, the events and the losses of all touchpoints that promise it.
+// (What touchpoints expose themselves is counted by their own rules.)
+func countGroups(namespace string, r roster) []monitoringv1.RuleGroup {
+	var sets [][]monitoringv1.Rule
+	for _, def := range slices.Sorted(maps.Keys(r.counted)) {
+		var rules []monitoringv1.Rule
+		switch c := r.counted[def]; c.source {
+		case v1alpha1.SourceProbe:
+			rules = probeCounts(namespace, def, c.meaning)
+		case v1alpha1.SourceSurvey:
+			rules = surveyCounts(namespace, def, c.meaning)
+		}
+		sets = append(sets, rules)
+	}
+	return grouped("sojourn-counts", tile, sets...)
+}
+
+// counts makes the rules for the events and the losses of a meaning.
+func counts(def, events, losses string) []monitoringv1.Rule {
+	labels := map[string]string{"def": def}
+	return []monitoringv1.Rule{record(Events, events, labels), record(Losses, losses, labels)}
+}
+
+// wherePromised leaves of touchpoints those that promise something.
+func wherePromised(namespace, def, expr string) string {
+	return fmt.Sprintf("%s and on (%s) %s", expr, touchpointKey, selector(Budget, equals("namespace", namespace), equals("def", def)))
+}
+
+func probeCounts(namespace, def string, m meaning) []monitoringv1.Rule {
+	here := equals("namespace", namespace)
+	ran := gained(touchpointKey, selector(probeRuns, here, `outcome=~"success|failure"`))
+	if m.kind == "availability" {
+		failed := gained(touchpointKey, selector(probeRuns, here, `outcome="failure"`))
+		return counts(def, wherePromised(namespace, def, ran), wherePromised(namespace, def, failed))
+	}
+	// The histogram holds successful runs only. Where the bucket is missing nothing is
+	// known, which is not the same as nothing lost.
+	bucket := selector(probeDuration, here, leOf(edge(m.threshold)))
+	lost := fmt.Sprintf("clamp_min(%s - on (%s) %s, 0)", justCounted(namespace, def), touchpointKey, gained(touchpointKey, bucket))
+	return counts(def, wherePromised(namespace, def, fmt.Sprintf("%s and on (%s) %s", ran, touchpointKey, latest(bucket))), lost)
+}
+
+// justCounted reads the events that the rule before has recorded.
+func justCounted(namespace, def string, more ...string) string {
+	return selector(Events, append([]string{equals("namespace", namespace), equals("def", def)}, more...)...)
+}
+
+func surveyCounts(namespace, def string, m meaning) []monitoringv1.Rule {
+	matchers := []string{equals("namespace", namespace), equals("instrument", m.instrumentLabel())}
+	lost := m.weighed(func(scores string) string { return surveyGained(append(matchers, scores)...) }, "")
+	return counts(def, wherePromised(namespace, def, surveyGained(matchers...)), wherePromised(namespace, def, "("+lost+")"))
+}
+
+// weighed adds up the answers by their loss: each term is the loss times the number of
+// answers with it. fill, if any, stands in for a term without series.
+func (m *meaning) weighed(count func(scores string) string, fill string) string {
+	byLoss := map[float64][]string{}
+	for _, score := range m.scale.Scores() {
+		if loss := m.loss(score); loss > 0 {
+			byLoss[loss] = append(byLoss[loss], strconv.Itoa(score))
+		}
+	}
+	var terms []string
+	for _, loss := range slices.Backward(slices.Sorted(maps.Keys(byLoss))) {
+		term := count(oneOf("score", byLoss[loss]))
+		if loss != 1 {
+			term = budget.Format(loss) + " * " + term
+		}
+		if fill != "" {
+			term = "(" + term + " " + fill + ")"
+		}
+		terms = append(terms, term)
+	}
+	return strings.Join(terms, " + ")
 }

@@ -169,8 +169,13 @@ func everything(in objects) []monitoringv1.RuleGroup {
 		groups = append(groups, ForSLO(slo, at(slo.Namespace)).Groups...)
 	}
 	for _, touchpoint := range in.touchpoints {
-		thresholds := targets.LatencyThresholds(touchpoint.Name, slosOf[touchpoint.Namespace], at(touchpoint.Namespace))
-		groups = append(groups, ForTouchpoint(touchpoint, thresholds, Options{}).Groups...)
+		var covering []*v1alpha1.ExperienceSLO
+		for _, slo := range slosOf[touchpoint.Namespace] {
+			if slices.Contains(targets.Resolve(slo, at(touchpoint.Namespace)).Touchpoints, touchpoint.Name) {
+				covering = append(covering, slo)
+			}
+		}
+		groups = append(groups, ForTouchpoint(touchpoint, covering, Options{}).Groups...)
 	}
 	for _, journey := range in.journeys {
 		groups = append(groups, ForJourney(journey, Options{}).Groups...)

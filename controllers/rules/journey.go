@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -19,7 +18,7 @@ func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 			continue
 		}
 		if entries := read.series(fmt.Sprintf("spec.stages[%s].entries", stage.Name), stage.Entries); entries != nil {
-			rules = append(rules, record(journeyEntries, sum(gained(entries.String())),
+			rules = append(rules, record(journeyEntries, gained("", entries.String()),
 				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "stage": string(stage.Name)}))
 		}
 	}
@@ -33,5 +32,5 @@ func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "kpi": string(kpi.Name)}))
 		}
 	}
-	return ObjectRules{Groups: grouped("sojourn-journey-"+journey.Name, time.Minute, 1, rules), Problems: read.problems}
+	return ObjectRules{Groups: grouped("sojourn-journey-"+journey.Name, tile, each(rules)...), Problems: read.problems}
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -128,12 +127,19 @@ func (m *meaning) effort(ces *v1alpha1.CESObjective, at func(string), share func
 // instrumentLabel is the instrument as the series name it; empty for traffic.
 func (m *meaning) instrumentLabel() string { return strings.ToLower(string(m.instrument)) }
 
-// def is a short hash of what a loss means. Changing only the target keeps it, and so
-// the history; changing the meaning starts anew.
+// def says in short what a loss means. Counts are kept by it: changing only the target
+// of an objective keeps it, and so the history; changing the meaning starts anew.
 func (m *meaning) def(source v1alpha1.Source) string {
-	hash := fnv.New32a()
-	fmt.Fprintf(hash, "%s|%s|%s|%s|%s|%s", m.kind, m.form, m.threshold, m.pair, m.instrument, source)
-	return fmt.Sprintf("%08x", hash.Sum32())
+	parts := []string{strings.ToLower(string(source)), m.kind}
+	switch {
+	case m.kind == "latency":
+		parts = append(parts, edge(m.threshold))
+	case m.kind == "events":
+		parts = append(parts, m.pair)
+	case m.family == budget.Survey:
+		parts = []string{parts[0], m.instrumentLabel(), m.form}
+	}
+	return strings.Join(parts, "/")
 }
 
 // sourceAt finds where a touchpoint's events for this objective come from: what the

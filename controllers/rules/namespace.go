@@ -25,8 +25,8 @@ type Object struct {
 	Groups []monitoringv1.RuleGroup
 }
 
-// ForNamespace makes the shared rules of a namespace: windows, bounds, alerts and the
-// labels of its touchpoints. It returns nothing if no ExperienceSLO there watches
+// ForNamespace makes the shared rules of a namespace: the counts of probes and surveys,
+// windows, bounds, alerts and the labels of its touchpoints. It returns nothing if no ExperienceSLO there watches
 // anything.
 //
 // journeysOf maps the name of a touchpoint to the journeys that contain it, as
@@ -36,32 +36,50 @@ func ForNamespace(namespace string, slos []*v1alpha1.ExperienceSLO, in targets.N
 	if len(roster.watched) == 0 {
 		return nil
 	}
-	objects := []Object{{Name: "sojourn-windows", Groups: slices.Concat(
-		windowGroups(namespace, roster),
+	var objects []Object
+	if groups := countGroups(namespace, roster); len(groups) > 0 {
+		objects = append(objects, Object{Name: "sojourn-counts", Groups: groups})
+	}
+	objects = append(objects, Object{Name: "sojourn-windows", Groups: slices.Concat(
+		thresholdGroups(namespace, roster),
+		minuteGroups(namespace, roster),
+		steadyGroups(namespace, roster),
+		longGroups(namespace, roster),
 		stateGroups(namespace, roster),
-		alertGroups(namespace, roster),
-	)}}
+	)})
 	return append(objects, infoObjects(namespace, slices.Sorted(maps.Keys(roster.touchpoints)), in, journeysOf)...)
 }
 
 // shape is what the shared rules must tell budgets apart by.
 type shape struct {
-	window  v1alpha1.Window
+	window  time.Duration
 	family  budget.Family
 	source  v1alpha1.Source
 	floor   int
 	silence time.Duration
 }
 
-// roster is what is watched in a namespace: which shapes of budgets, at which touchpoints.
+// roster is what is watched in a namespace: which shapes of budgets, at which touchpoints,
+// and which meanings of a loss there are, by def.
 type roster struct {
 	watched     map[shape]bool
 	touchpoints map[string]bool
+	counted     map[string]counted
+}
+
+// counted is what has to be counted.
+type counted struct {
+	source  v1alpha1.Source
+	meaning meaning
 }
 
 func takeRoster(slos []*v1alpha1.ExperienceSLO, in targets.Namespace) roster {
-	r := roster{watched: map[shape]bool{}, touchpoints: map[string]bool{}}
+	r := roster{watched: map[shape]bool{}, touchpoints: map[string]bool{}, counted: map[string]counted{}}
 	for _, slo := range slos {
+		window, err := v1alpha1.Duration(slo.Spec.Window).Value()
+		if err != nil {
+			continue // the schema admits no such window
+		}
 		covered := targets.Resolve(slo, in).Touchpoints
 		for i := range slo.Spec.Objectives {
 			m, err := understand(&slo.Spec.Objectives[i])
@@ -70,7 +88,8 @@ func takeRoster(slos []*v1alpha1.ExperienceSLO, in targets.Namespace) roster {
 			}
 			watched, _ := sets(slo, m, covered, in)
 			for _, set := range watched {
-				r.watched[shape{slo.Spec.Window, m.family, set.source, m.floor, set.silence}] = true
+				r.watched[shape{window, m.family, set.source, m.floor, set.silence}] = true
+				r.counted[m.def(set.source)] = counted{set.source, m}
 				for _, name := range set.touchpoints {
 					r.touchpoints[name] = true
 				}
@@ -92,8 +111,15 @@ func distinct[T cmp.Ordered](r roster, keep func(shape) bool, aspect func(shape)
 	return slices.Compact(found)
 }
 
-func (r roster) windows(family budget.Family) []v1alpha1.Window {
-	return distinct(r, func(s shape) bool { return family == "" || s.family == family }, func(s shape) v1alpha1.Window { return s.window })
+// windows are the lengths of the windows of all budgets of a family, or of all of them if
+// the family is empty.
+func (r roster) windows(family budget.Family) []time.Duration {
+	return distinct(r, func(s shape) bool { return family == "" || s.family == family }, func(s shape) time.Duration { return s.window })
+}
+
+// floors are those of all budgets of a family, or of all of them.
+func (r roster) floors(family budget.Family) []int {
+	return distinct(r, func(s shape) bool { return family == "" || s.family == family }, func(s shape) int { return s.floor })
 }
 
 // perObject is how many touchpoints one object of labels holds on average. A rule is a
@@ -118,7 +144,7 @@ func infoObjects(namespace string, names []string, in targets.Namespace, journey
 	var objects []Object
 	for shard := range rules {
 		name := fmt.Sprintf("sojourn-touchpoints-%d", shard)
-		if groups := grouped(name, time.Minute, 1, rules[shard]); len(groups) > 0 {
+		if groups := grouped(name, rosterTile, each(rules[shard])...); len(groups) > 0 {
 			objects = append(objects, Object{Name: name, Groups: groups})
 		}
 	}

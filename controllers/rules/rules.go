@@ -2,11 +2,12 @@
 // objects give the same rules, to the byte, and nothing here knows a cluster or a
 // running Prometheus.
 //
-// An ExperienceSLO has three rules for each objective, whatever the number of its
-// touchpoints: what happened, how bad it was, what is allowed (slo.go). A Touchpoint
-// with metrics of its own, or a Journey with KPIs or entries, has rules that record
-// those (touchpoint.go, journey.go). Everything else is derived for all budgets of a
-// namespace at once by a shared set (namespace.go, windows.go, alerts.go).
+// A Touchpoint says how it is measured, an ExperienceSLO what is promised, and so the
+// rules: events and losses are counted by touchpoint and meaning (counting.go,
+// touchpoint.go), and an ExperienceSLO adds one rule for each objective, which says what
+// is allowed (slo.go). Everything else is derived for all budgets of a namespace at once
+// by a shared set (namespace.go, windows.go, state.go, alerts.go). A Journey with KPIs or
+// entries has rules that record those (journey.go).
 package rules
 
 // Options are choices of the installation.

@@ -21,48 +21,49 @@ const (
 // Recorded series. A count is what happened in a tile of time, tiles never overlap; a
 // sum is over a window that ends now.
 const (
-	// Events and Losses are the counts of one budget in a minute.
-	Events = "sojourn:slo_events:count1m"
-	Losses = "sojourn:slo_losses:count1m"
-	// Budget is the mean loss that a budget allows. Its series are the roster of all
-	// budgets: they exist whether or not there is data.
-	Budget = "sojourn:slo_budget:ratio"
+	// Events and Losses are what a touchpoint saw in a minute, and how bad it was, by the
+	// meaning of a loss (def). All budgets with that meaning share them.
+	Events = events + "count1m"
+	Losses = losses + "count1m"
 
-	// Floor is how many events, or for traffic losses, a budget's alerts want at least.
-	Floor = "sojourn:slo_floor:count"
+	events = "sojourn:touchpoint_events:"
+	losses = "sojourn:touchpoint_losses:"
 
 	// TouchpointInfo carries what alerts and tables say of a touchpoint, in labels.
 	TouchpointInfo = "sojourn:touchpoint:info"
 
-	// MeanLoss, LossLower and LossUpper are what was observed over the budget's window
-	// and, for surveys, its confidence bounds; Remaining is the part of the budget left.
-	MeanLoss  = "sojourn:slo_loss:ratio"
-	LossLower = "sojourn:slo_loss_lower:ratio"
-	LossUpper = "sojourn:slo_loss_upper:ratio"
-	Remaining = "sojourn:slo_budget_remaining:ratio"
+	// Budget is the mean loss that a budget allows. Its series are the roster of all
+	// budgets: they exist whether or not there is data.
+	Budget = "sojourn:slo_budget:ratio"
+	// Floor is how many events, or for traffic losses, a budget's alerts want at least.
+	// Its labels are those that tell budgets apart, its window and its family.
+	Floor = "sojourn:slo_floor:count"
+
 	// SampleSize is the number of events in the budget's window.
 	SampleSize = "sojourn:slo_events:window"
-	// Coverage is the part of the budget's window for which hourly counts exist.
+	// MeanLoss is the mean loss over the budget's window; Remaining is the part of the
+	// budget that is left.
+	MeanLoss  = "sojourn:slo_loss:ratio"
+	Remaining = "sojourn:slo_budget_remaining:ratio"
+	// LossLower and LossUpper are the confidence bounds of the mean loss of surveys.
+	LossLower = "sojourn:slo_loss_lower:ratio"
+	LossUpper = "sojourn:slo_loss_upper:ratio"
+	// Coverage is the part of the budget's window of which the counts are known.
 	Coverage = "sojourn:slo_coverage:ratio"
 
-	touchpointRequests  = "sojourn:touchpoint_requests:count1m"
-	touchpointErrors    = "sojourn:touchpoint_errors:count1m"
-	touchpointDurations = "sojourn:touchpoint_durations:count1m"
-	touchpointWithin    = "sojourn:touchpoint_durations_within:count1m"
 	touchpointResponses = "sojourn:touchpoint_responses:count1m"
-	touchpointEvents    = "sojourn:touchpoint_events:count1m"
-	touchpointGood      = "sojourn:touchpoint_events_good:count1m"
 
 	journeyEntries = "sojourn:journey_stage_entries:count1m"
 	journeyKPI     = "sojourn:journey_kpi:value"
 )
 
-// budgetKey are the labels that tell one budget from all others. Every join is on
-// these, and every side that must be unique is reduced to them.
-const budgetKey = "namespace, slo, objective, touchpoint, def"
-
-// touchpointKey are the labels that tell one touchpoint from all others.
-const touchpointKey = "namespace, touchpoint"
+// Labels that tell one from all others. Joins are on these, and the side of a join that
+// must be unique has them and no more.
+const (
+	touchpointKey = "namespace, touchpoint"
+	countKey      = "namespace, touchpoint, def"
+	budgetKey     = "namespace, slo, objective, touchpoint, def"
+)
 
 // perGroup is how many rules a group may hold: the limit of Mimir's default tenant.
 const perGroup = 20
@@ -111,22 +112,27 @@ func record(name, expr string, labels map[string]string) monitoringv1.Rule {
 	return monitoringv1.Rule{Record: name, Expr: intstr.FromString(expr), Labels: labels}
 }
 
-// grouped cuts rules into groups of bounded size, named base.1, base.2 and so on. Rules
-// that read what an earlier one of the same evaluation wrote must fit into one group:
-// size tells how many belong together.
-func grouped(base string, interval time.Duration, size int, rules []monitoringv1.Rule) []monitoringv1.RuleGroup {
-	if len(rules) == 0 {
-		return nil
-	}
-	most := perGroup / size * size
+// grouped puts sets of rules into as few groups as it can in their order, named base.1,
+// base.2 and so on. The rules of a set stay in one group: they may read what an earlier
+// one has just written.
+func grouped(base string, interval time.Duration, sets ...[]monitoringv1.Rule) []monitoringv1.RuleGroup {
 	every := monitoringv1.Duration(promDuration(interval))
 	var groups []monitoringv1.RuleGroup
-	for chunk := range slices.Chunk(rules, most) {
-		groups = append(groups, monitoringv1.RuleGroup{
-			Name:     fmt.Sprintf("%s.%d", base, len(groups)+1),
-			Interval: &every,
-			Rules:    chunk,
-		})
+	for _, set := range sets {
+		if len(set) == 0 {
+			continue
+		}
+		last := len(groups) - 1
+		if last < 0 || len(groups[last].Rules)+len(set) > perGroup {
+			groups = append(groups, monitoringv1.RuleGroup{Name: fmt.Sprintf("%s.%d", base, len(groups)+1), Interval: &every})
+			last++
+		}
+		groups[last].Rules = append(groups[last].Rules, set...)
 	}
 	return groups
+}
+
+// each makes a set of its own of each rule.
+func each(rules []monitoringv1.Rule) [][]monitoringv1.Rule {
+	return slices.Collect(slices.Chunk(rules, 1))
 }

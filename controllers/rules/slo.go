@@ -18,8 +18,7 @@ import (
 
 // SLORules is what an ExperienceSLO comes to.
 type SLORules struct {
-	// Groups count what happened, how bad it was and what is allowed; none if
-	// nothing can be watched.
+	// Groups record what is allowed; none if nothing can be watched.
 	Groups []monitoringv1.RuleGroup
 	// Resolution tells which touchpoints the targets match.
 	Resolution targets.Resolution
@@ -36,9 +35,10 @@ type SLORules struct {
 	Skipped []Problem
 }
 
-// ForSLO makes the rules of one ExperienceSLO: three for each objective, however many
-// touchpoints it covers. An objective that its touchpoints serve from different sources
-// takes three for each source, because a loss means something else in each.
+// ForSLO makes the rules of one ExperienceSLO: one for each objective, which says what is
+// allowed, however many touchpoints it covers. An objective that its touchpoints serve
+// from different sources takes one for each source, because a loss means something else in
+// each. What happens is counted by touchpoint, for all promises alike.
 func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 	made := SLORules{Resolution: targets.Resolve(slo, in)}
 	var rules []monitoringv1.Rule
@@ -59,10 +59,10 @@ func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 		made.Objectives = append(made.Objectives, status)
 		made.Budgets += int(status.Budgets)
 		for _, set := range watched {
-			rules = append(rules, set.rules()...)
+			rules = append(rules, record(Budget, set.allowed(), set.labels()))
 		}
 	}
-	made.Groups = grouped("sojourn-slo-"+slo.Name, time.Minute, 3, rules)
+	made.Groups = grouped("sojourn-slo-"+slo.Name, rosterTile, each(rules)...)
 	return made
 }
 
@@ -140,20 +140,6 @@ func Some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-func (s budgetSet) rules() []monitoringv1.Rule {
-	events, losses := s.counts()
-	identity := map[string]string{
-		"slo":       s.slo.Name,
-		"objective": s.meaning.name,
-		"def":       s.meaning.def(s.source),
-	}
-	return []monitoringv1.Rule{
-		record(Events, events, identity),
-		record(Losses, losses, identity),
-		record(Budget, s.allowed(), s.budgetLabels(identity)),
-	}
-}
-
 // allowed makes the roster: one series for each touchpoint, present whether or not
 // there is data, with the labels by which its alerts are routed.
 func (s budgetSet) allowed() string {
@@ -161,7 +147,7 @@ func (s budgetSet) allowed() string {
 	if !s.choosesSeverities() {
 		by += ", page, ticket"
 	}
-	return fmt.Sprintf("0 * max by (%s) (%s) + %s", by, selector(TouchpointInfo, s.matchers()...), budget.Format(s.meaning.budget))
+	return fmt.Sprintf("0 * max by (%s) (%s) + %s", by, selector(TouchpointInfo, equals("namespace", s.slo.Namespace), oneOf("touchpoint", s.touchpoints)), budget.Format(s.meaning.budget))
 }
 
 // choosesSeverities tells whether the ExperienceSLO says which alerts there are, rather
@@ -171,21 +157,20 @@ func (s budgetSet) choosesSeverities() bool {
 	return alerting != nil && (alerting.Disabled || len(alerting.Severities) > 0)
 }
 
-func (s budgetSet) matchers(more ...string) []string {
-	return append([]string{equals("namespace", s.slo.Namespace), oneOf("touchpoint", s.touchpoints)}, more...)
-}
-
-// budgetLabels are what alerts and tables need to know of a budget. rosterLabels lists
-// those that alerts do not show.
-func (s budgetSet) budgetLabels(identity map[string]string) map[string]string {
+// labels are what alerts and tables need to know of a budget. rosterLabels lists those
+// that alerts do not show.
+func (s budgetSet) labels() map[string]string {
 	labels := map[string]string{
-		"type":    s.meaning.kind,
-		"source":  strings.ToLower(string(s.source)),
-		"family":  string(s.meaning.family),
-		"window":  string(s.slo.Spec.Window),
-		"floor":   strconv.Itoa(s.meaning.floor),
-		"silence": promDuration(s.silence),
-		"promise": s.meaning.promise,
+		"slo":       s.slo.Name,
+		"objective": s.meaning.name,
+		"def":       s.meaning.def(s.source),
+		"type":      s.meaning.kind,
+		"source":    strings.ToLower(string(s.source)),
+		"family":    string(s.meaning.family),
+		"window":    string(s.slo.Spec.Window),
+		"floor":     strconv.Itoa(s.meaning.floor),
+		"silence":   promDuration(s.silence),
+		"promise":   s.meaning.promise,
 	}
 	if instrument := s.meaning.instrumentLabel(); instrument != "" {
 		labels["instrument"] = instrument
@@ -202,7 +187,6 @@ func (s budgetSet) budgetLabels(identity map[string]string) map[string]string {
 			labels[name] = string(value)
 		}
 	}
-	maps.Copy(labels, identity)
 	return labels
 }
 
@@ -210,91 +194,6 @@ func (s budgetSet) budgetLabels(identity map[string]string) map[string]string {
 func severities(touchpoint *v1alpha1.Touchpoint) (page, ticket bool) {
 	return touchpoint.Spec.Class == v1alpha1.ClassCritical && touchpoint.Spec.Kano != v1alpha1.KanoMotivator, true
 }
-
-// counts are the expressions for the events and the losses of a minute.
-func (s budgetSet) counts() (events, losses string) {
-	m := &s.meaning
-	switch s.source {
-	case v1alpha1.SourceProbe:
-		ran := sumBy(touchpointKey, gained(selector(probeRuns, s.matchers(`outcome=~"success|failure"`)...)))
-		if m.kind == "availability" {
-			return ran, sumBy(touchpointKey, gained(selector(probeRuns, s.matchers(`outcome="failure"`)...)))
-		}
-		// The histogram holds successful runs only. Where the bucket is missing nothing
-		// is known, which is not the same as nothing lost.
-		bucket := selector(probeDuration, s.matchers(leOf(edge(m.threshold)))...)
-		return fmt.Sprintf("%s and on (%s) last_over_time(%s[5m] offset 1m)", ran, touchpointKey, bucket),
-			fmt.Sprintf("clamp_min(%s - %s, 0)", ran, sumBy(touchpointKey, gained(bucket)))
-	case v1alpha1.SourceSurvey:
-		instrument := equals("instrument", m.instrumentLabel())
-		return sumBy(touchpointKey, surveyGained(s.matchers(instrument)...)),
-			m.weighed(func(scores string) string {
-				return sumBy(touchpointKey, surveyGained(s.matchers(instrument, scores)...))
-			}, "")
-	default:
-		return s.metricCounts()
-	}
-}
-
-// metricCounts reads what the touchpoint's own rules recorded.
-func (s budgetSet) metricCounts() (events, losses string) {
-	m := &s.meaning
-	recorded := func(name string, more ...string) string {
-		return fmt.Sprintf("max by (%s) (%s)", touchpointKey, selector(name, s.matchers(more...)...))
-	}
-	rest := func(all, good string) (string, string) {
-		return fmt.Sprintf("%s and %s", all, good), fmt.Sprintf("clamp_min(%s - %s, 0)", all, good)
-	}
-	switch m.kind {
-	case "availability":
-		return recorded(touchpointRequests), recorded(touchpointErrors)
-	case "latency":
-		return rest(recorded(touchpointDurations), recorded(touchpointWithin, equals("le", edge(m.threshold))))
-	case "events":
-		pair := equals("metric", m.pair)
-		return rest(recorded(touchpointEvents, pair), recorded(touchpointGood, pair))
-	default:
-		instrument := equals("instrument", m.instrumentLabel())
-		answers := func(more ...string) string {
-			return sumBy(touchpointKey, fmt.Sprintf("max by (namespace, touchpoint, instrument, score) (%s)",
-				selector(touchpointResponses, s.matchers(append([]string{instrument}, more...)...)...)))
-		}
-		// Whatever is no score of the scale is no answer. A tool that is not ours may show
-		// a score only once somebody gave it.
-		var scale []string
-		for _, score := range m.scale.Scores() {
-			scale = append(scale, strconv.Itoa(score))
-		}
-		all := answers(oneOf("score", scale))
-		return all, m.weighed(func(scores string) string { return answers(scores) }, "or 0 * "+all)
-	}
-}
-
-// weighed adds up the answers by their loss: each term is the loss times the number of
-// answers with it. fill, if any, stands in for a term without series.
-func (m *meaning) weighed(count func(scores string) string, fill string) string {
-	byLoss := map[float64][]string{}
-	for _, score := range m.scale.Scores() {
-		if loss := m.loss(score); loss > 0 {
-			byLoss[loss] = append(byLoss[loss], strconv.Itoa(score))
-		}
-	}
-	var terms []string
-	for _, loss := range slices.Backward(slices.Sorted(maps.Keys(byLoss))) {
-		term := count(oneOf("score", byLoss[loss]))
-		if loss != 1 {
-			term = budget.Format(loss) + " * " + term
-		}
-		if fill != "" {
-			term = "(" + term + " " + fill + ")"
-		}
-		terms = append(terms, term)
-	}
-	return strings.Join(terms, " + ")
-}
-
-// edge is a threshold as the upper edge of a bucket, in seconds.
-func edge(threshold time.Duration) string { return budget.Format(threshold.Seconds()) }
 
 // describe says how an objective is watched, and which of its alerts are in force.
 func describe(slo *v1alpha1.ExperienceSLO, m meaning, watched []budgetSet, in targets.Namespace) v1alpha1.ObjectiveStatus {

@@ -3,13 +3,15 @@ package rules
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/budget"
 )
 
 // ObjectRules is what a Touchpoint with metrics, or a Journey with KPIs or entries,
@@ -21,86 +23,183 @@ type ObjectRules struct {
 	Problems []Problem
 }
 
-// ForTouchpoint makes the rules that record a Touchpoint's own metrics: two for each
-// metric, and for its histogram one more for each latency threshold that some objective
-// promises there.
-func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, thresholds []time.Duration, options Options) ObjectRules {
+// ForTouchpoint makes the rules that count a Touchpoint's own metrics: two for its
+// requests and for each of its pairs, two for each latency threshold that is promised
+// there, and for a survey one for its answers and two for each form of a promise.
+//
+// slos are the ExperienceSLOs that cover the touchpoint; others do no harm but cost
+// rules.
+func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceSLO, options Options) ObjectRules {
 	metrics := touchpoint.Spec.Metrics
 	if metrics == nil {
 		return ObjectRules{}
 	}
-	read := &reader{namespace: touchpoint.Namespace, enforce: options.EnforceNamespaceLabel}
-	identity := map[string]string{"namespace": touchpoint.Namespace, "touchpoint": touchpoint.Name}
-	var rules []monitoringv1.Rule
-	add := func(name, expr string, more ...string) {
-		labels := maps.Clone(identity)
-		for i := 0; i < len(more); i += 2 {
-			labels[more[i]] = more[i+1]
-		}
-		rules = append(rules, record(name, expr, labels))
+	c := touchpointCounts{
+		reader:     reader{namespace: touchpoint.Namespace, enforce: options.EnforceNamespaceLabel},
+		touchpoint: touchpoint,
 	}
-	if requests := metrics.Requests; requests != nil {
-		total := read.series("spec.metrics.requests.total", requests.Total)
-		failed := read.series("spec.metrics.requests.errors", requests.Errors)
-		if total != nil && failed != nil {
-			all := sum(gained(total.String()))
-			add(touchpointRequests, all)
-			// A counter of errors often has no series before the first one.
-			add(touchpointErrors, fmt.Sprintf("%s or 0 * %s", sum(gained(failed.String())), all))
+	if metrics.Requests != nil {
+		c.requests(metrics.Requests)
+	}
+	promises := promisesAt(touchpoint, slos)
+	if metrics.Latency != nil {
+		c.latency(metrics.Latency, promises)
+	}
+	for i := range metrics.Surveys {
+		c.survey(&metrics.Surveys[i], promises)
+	}
+	for i := range metrics.Events {
+		c.pair(&metrics.Events[i])
+	}
+	return ObjectRules{Groups: grouped("sojourn-touchpoint-"+touchpoint.Name, tile, c.sets...), Problems: c.problems}
+}
+
+// DependsOnPromises tells whether the rules of a Touchpoint depend on what is promised of
+// it: a histogram and answers are counted for each promise, requests and pairs as they are.
+func DependsOnPromises(touchpoint *v1alpha1.Touchpoint) bool {
+	metrics := touchpoint.Spec.Metrics
+	return metrics != nil && (metrics.Latency != nil || len(metrics.Surveys) > 0)
+}
+
+// Meanings lists what of an ExperienceSLO the rules of such Touchpoints depend on, in the
+// order of its objectives. They are to be made anew when it changes.
+func Meanings(slo *v1alpha1.ExperienceSLO) []string {
+	var meanings []string
+	for i := range slo.Spec.Objectives {
+		m, err := understand(&slo.Spec.Objectives[i])
+		if err == nil && (m.kind == "latency" || m.family == budget.Survey) {
+			meanings = append(meanings, m.def(m.source))
 		}
 	}
-	if latency := metrics.Latency; latency != nil {
-		if histogram := read.series("spec.metrics.latency.histogram", latency.Histogram); histogram != nil {
-			if strings.HasSuffix(metricName(histogram), "_bucket") {
-				add(touchpointDurations, sum(gained(with(histogram, labels.MustNewMatcher(labels.MatchEqual, labels.BucketLabel, "+Inf")))))
-				for _, threshold := range thresholds {
-					add(touchpointWithin, sum(gained(with(histogram, leMatcher(edge(threshold))))), "le", edge(threshold))
-				}
-			} else {
-				add(touchpointDurations, sum(gainedNative(histogram.String(), "")))
-				for _, threshold := range thresholds {
-					add(touchpointWithin, sum(gainedNative(histogram.String(), edge(threshold))), "le", edge(threshold))
+	return meanings
+}
+
+// promisesAt lists what is promised of a touchpoint's own metrics, each meaning once, in
+// the order of their defs.
+func promisesAt(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceSLO) []meaning {
+	byDef := map[string]meaning{}
+	for _, slo := range slos {
+		for i := range slo.Spec.Objectives {
+			// A target that leaves no budget has a meaning, but nothing to count for.
+			if m, err := understand(&slo.Spec.Objectives[i]); err == nil {
+				if source, _ := m.sourceAt(touchpoint); source == v1alpha1.SourceMetric {
+					byDef[m.def(source)] = m
 				}
 			}
 		}
 	}
-	for _, survey := range metrics.Surveys {
-		field := fmt.Sprintf("spec.metrics.surveys[%s].responses", survey.Type)
-		if responses := read.series(field, survey.Responses); responses != nil {
-			label := survey.ScoreLabel
-			if label == "" {
-				label = "score"
-			}
-			// Some tools write 5 as 5.0.
-			byScore := fmt.Sprintf(`sum by (score) (label_replace(%s, "score", "$1", %q, "([0-9]+)(?:\\.0)?"))`,
-				sumBy(label, gained(responses.String())), label)
-			add(touchpointResponses, byScore, "instrument", strings.ToLower(string(survey.Type)))
-		}
+	var promises []meaning
+	for _, def := range slices.Sorted(maps.Keys(byDef)) {
+		promises = append(promises, byDef[def])
 	}
-	for _, pair := range metrics.Events {
-		field := fmt.Sprintf("spec.metrics.events[%s].", pair.Name)
-		good, total := read.series(field+"good", pair.Good), read.series(field+"total", pair.Total)
-		if good != nil && total != nil {
-			add(touchpointEvents, sum(gained(total.String())), "metric", string(pair.Name))
-			add(touchpointGood, sum(gained(good.String())), "metric", string(pair.Name))
-		}
+	return promises
+}
+
+// touchpointCounts collects the rules of one touchpoint.
+type touchpointCounts struct {
+	reader
+	touchpoint *v1alpha1.Touchpoint
+	sets       [][]monitoringv1.Rule
+}
+
+// add adds a set of rules, which get the labels of the touchpoint.
+func (c *touchpointCounts) add(rules []monitoringv1.Rule) {
+	for _, rule := range rules {
+		rule.Labels["namespace"], rule.Labels["touchpoint"] = c.touchpoint.Namespace, c.touchpoint.Name
 	}
-	return ObjectRules{Groups: grouped("sojourn-touchpoint-"+touchpoint.Name, time.Minute, 1, rules), Problems: read.problems}
+	c.sets = append(c.sets, rules)
+}
+
+// counted reads the events that the rule before has recorded, without labels.
+func (c *touchpointCounts) counted(def string) string {
+	return fmt.Sprintf("sum(%s)", justCounted(c.touchpoint.Namespace, def, equals("touchpoint", c.touchpoint.Name)))
+}
+
+// rest is what of the events a counter of good ones did not see.
+func (c *touchpointCounts) rest(def, good string) string {
+	return fmt.Sprintf("clamp_min(%s - %s, 0)", c.counted(def), good)
+}
+
+func (c *touchpointCounts) requests(requests *v1alpha1.RequestMetrics) {
+	total := c.series("spec.metrics.requests.total", requests.Total)
+	failed := c.series("spec.metrics.requests.errors", requests.Errors)
+	if total == nil || failed == nil {
+		return
+	}
+	m := meaning{kind: "availability"}
+	def := m.def(v1alpha1.SourceMetric)
+	// A counter of errors often has no series before the first one.
+	c.add(counts(def, gained("", total.String()), fmt.Sprintf("%s or 0 * %s", gained("", failed.String()), c.counted(def))))
+}
+
+func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []meaning) {
+	histogram := c.series("spec.metrics.latency.histogram", latency.Histogram)
+	if histogram == nil {
+		return
+	}
+	for _, m := range promises {
+		if m.kind != "latency" {
+			continue
+		}
+		def, le := m.def(v1alpha1.SourceMetric), edge(m.threshold)
+		if strings.HasSuffix(metricName(histogram), "_bucket") {
+			all := with(histogram, labels.MustNewMatcher(labels.MatchEqual, labels.BucketLabel, "+Inf"))
+			within := with(histogram, leMatcher(le))
+			// Without a bucket at the threshold nothing is known.
+			c.add(counts(def, fmt.Sprintf("%s and on () %s", gained("", all), latest(within)), c.rest(def, gained("", within))))
+			continue
+		}
+		// The fraction of nothing is NaN, which no comparison lets through. A product of
+		// floats that fell by a rounding must not look like a restart.
+		last := latest(histogram.String())
+		within := fmt.Sprintf("(round(histogram_fraction(0, %s, %s) * histogram_count(%s), 0.000001) >= 0 or 0 * histogram_count(%s))", le, last, last, last)
+		c.add(counts(def, gainedOf("", "histogram_count("+last+")"), c.rest(def, gainedOf("", within))))
+	}
+}
+
+func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []meaning) {
+	responses := c.series(fmt.Sprintf("spec.metrics.surveys[%s].responses", survey.Type), survey.Responses)
+	if responses == nil {
+		return
+	}
+	label := survey.ScoreLabel
+	if label == "" {
+		label = "score"
+	}
+	instrument := strings.ToLower(string(survey.Type))
+	// Some tools write 5 as 5.0.
+	rules := []monitoringv1.Rule{record(touchpointResponses,
+		fmt.Sprintf(`sum by (score) (label_replace(%s, "score", "$1", %q, "([0-9]+)(?:\\.0)?"))`, gained(label, responses.String()), label),
+		map[string]string{"instrument": instrument})}
+	for _, m := range promises {
+		if m.instrument != survey.Type {
+			continue
+		}
+		answers := func(scores string) string {
+			return fmt.Sprintf("sum(%s)", selector(touchpointResponses, equals("namespace", c.touchpoint.Namespace),
+				equals("touchpoint", c.touchpoint.Name), equals("instrument", instrument), scores))
+		}
+		// Whatever is no score of the scale is no answer. A tool that is not ours may show
+		// a score only once somebody gave it.
+		var scale []string
+		for _, score := range m.scale.Scores() {
+			scale = append(scale, strconv.Itoa(score))
+		}
+		def := m.def(v1alpha1.SourceMetric)
+		rules = append(rules, counts(def, answers(oneOf("score", scale)), m.weighed(answers, "or 0 * "+c.counted(def)))...)
+	}
+	c.add(rules)
+}
+
+func (c *touchpointCounts) pair(pair *v1alpha1.EventMetrics) {
+	field := fmt.Sprintf("spec.metrics.events[%s].", pair.Name)
+	good, total := c.series(field+"good", pair.Good), c.series(field+"total", pair.Total)
+	if good == nil || total == nil {
+		return
+	}
+	m := meaning{kind: "events", pair: string(pair.Name)}
+	def, went := m.def(v1alpha1.SourceMetric), gained("", good.String())
+	c.add(counts(def, fmt.Sprintf("%s and on () %s", gained("", total.String()), latest(good.String())), c.rest(def, went)))
 }
 
 func sum(expr string) string { return fmt.Sprintf("sum(%s)", expr) }
-
-// gainedNative is gained for a native histogram: the number of its observations, or of
-// those up to an edge. Both are made floats first, because the difference of histograms
-// with another layout of buckets is none.
-func gainedNative(histogram, edge string) string {
-	count := func(offset string) string {
-		last := fmt.Sprintf("last_over_time(%s[5m]%s)", histogram, offset)
-		if edge == "" {
-			return fmt.Sprintf("histogram_count(%s)", last)
-		}
-		// The fraction of nothing is NaN, which no comparison lets through.
-		return fmt.Sprintf("(histogram_fraction(0, %s, %s) * histogram_count(%s) >= 0 or 0 * histogram_count(%s))", edge, last, last, last)
-	}
-	return difference(count(""), count(" offset 1m"))
-}

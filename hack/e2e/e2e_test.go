@@ -57,7 +57,7 @@ func inPrometheus(ctx context.Context, d *story.Demo) error {
 		{"every score of every instrument exists",
 			`count(sojourn_survey_responses_total{touchpoint="checkout", instrument="ces"}) == 7`},
 		{"the slow checkout loses in every probe, and search does not",
-			`sum(sojourn:slo_losses:sum5m{touchpoint="checkout", objective="speed"}) > 0 unless on () sum(sojourn:slo_losses:sum5m{touchpoint="search", objective="speed"}) > 3`},
+			`sum(sojourn:touchpoint_losses:sum5m{touchpoint="checkout", def=~"probe/latency/.+"}) > 0 unless on () sum(sojourn:touchpoint_losses:sum5m{touchpoint="search", def=~"probe/latency/.+"}) > 3`},
 		{"every budget has its roster, and none stands there twice",
 			`max(count by (namespace, slo, objective, touchpoint) (sojourn:slo_budget:ratio)) == 1`},
 		{"no recorded figure is NaN",

@@ -12,6 +12,7 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 
@@ -147,6 +148,12 @@ func patterns(ctx context.Context, groups []monitoringv1.RuleGroup, records map[
 			for _, point := range series.Floats {
 				values[int(timestamp.Time(point.T).Sub(first)/step)] = point.F
 			}
+			// Where a series pauses, Prometheus writes a staleness marker.
+			for i := range values {
+				if before := values[(i+length-1)%length]; math.IsNaN(values[i]) && !math.IsNaN(before) {
+					values[i] = math.Float64frombits(value.StaleNaN)
+				}
+			}
 			all = append(all, &stored{labels: series.Metric, step: step, value: func(at time.Time) float64 {
 				n := int(at.Sub(first)/step) % length
 				if n < 0 {
@@ -205,7 +212,7 @@ func (l *loaded) write(ctx context.Context, all []*stored, from, until time.Time
 			if at.Before(loadedTo.Add(-s.depth)) {
 				continue
 			}
-			if v := s.value(at); !math.IsNaN(v) {
+			if v := s.value(at); !math.IsNaN(v) || value.IsStaleNaN(v) {
 				var err error
 				if s.ref, err = app.Append(s.ref, s.labels, timestamp.FromTime(at), v); err != nil {
 					return fmt.Errorf("%s at %s: %w", s.labels, at, err)

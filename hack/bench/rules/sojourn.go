@@ -102,9 +102,14 @@ func (o objects) groups() []monitoringv1.RuleGroup {
 			names = append(names, name)
 		}
 		slices.Sort(names)
+		covering := map[string][]*v1alpha1.ExperienceSLO{}
+		for _, slo := range slos {
+			for _, name := range targets.Resolve(slo, in).Touchpoints {
+				covering[name] = append(covering[name], slo)
+			}
+		}
 		for _, name := range names {
-			// Every touchpoint with metrics here promises the one threshold.
-			groups = append(groups, rules.ForTouchpoint(in.Touchpoints[name], []time.Duration{300 * time.Millisecond}, rules.Options{}).Groups...)
+			groups = append(groups, rules.ForTouchpoint(in.Touchpoints[name], covering[name], rules.Options{}).Groups...)
 		}
 		for _, object := range rules.ForNamespace(namespace, slos, in, nil) {
 			groups = append(groups, object.Groups...)

@@ -301,7 +301,7 @@ func (d *Demo) unwell(ctx context.Context) error {
 		{`sum(up)`, 3},
 		// Measured by the prober and recorded since it started: the past ends before.
 		{fmt.Sprintf(`sum(sojourn_probe_runs_total{namespace=%q, touchpoint=%q, outcome="success"})`, d.Samples.Namespace, brokenTouchpoint), 1},
-		{fmt.Sprintf(`sum(sojourn:slo_events:count1m{namespace=%q, slo="checkout", objective="speed"})`, d.Samples.Namespace), 1},
+		{fmt.Sprintf(`sum(sojourn:touchpoint_events:count1m{namespace=%q, touchpoint="checkout", def=~"probe/latency/.+"})`, d.Samples.Namespace), 1},
 	} {
 		if value, known, err := d.Stack.Number(ctx, wanted.expr); err != nil || !known || value < wanted.least {
 			return errors.Join(err, fmt.Errorf("%s is %v, waiting for %v", wanted.expr, value, wanted.least))
