@@ -22,6 +22,19 @@ type finding struct {
 	problems []rules.Problem
 	// reason and message are those of Ready if nothing is wrong.
 	reason, message string
+	// unobserved: Prometheus has not been asked yet, and could tell of more problems.
+	unobserved bool
+}
+
+// observedReasons are those of problems that only Prometheus shows.
+var observedReasons = []string{v1alpha1.ReasonNotACounter, v1alpha1.ReasonMissingLabel, v1alpha1.ReasonNotAnEdge}
+
+// standing tells whether what Prometheus showed to a manager before this one stands until
+// it is asked again: a restart is no news.
+func (f finding) standing(previous []metav1.Condition, generation int64) bool {
+	ready := meta.FindStatusCondition(previous, v1alpha1.ConditionReady)
+	return f.unobserved && len(f.problems) == 0 && ready != nil && ready.Status == metav1.ConditionFalse &&
+		ready.ObservedGeneration == generation && slices.Contains(observedReasons, ready.Reason)
 }
 
 // ownedConditions are those that readiness decides about. Whatever is not in its
@@ -39,6 +52,9 @@ var ownedConditions = []string{v1alpha1.ConditionReady, v1alpha1.ConditionReconc
 //
 // The time of a condition whose status stays is kept.
 func readiness(previous []metav1.Condition, generation int64, found finding, now metav1.Time) []metav1.Condition {
+	if found.standing(previous, generation) {
+		return owned(previous)
+	}
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
 		Reason: found.reason, Message: shorten(found.message),

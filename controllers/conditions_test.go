@@ -106,6 +106,34 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+// What Prometheus showed to the manager before stands until it answers this one.
+func TestReadinessBeforeTheFirstObservation(t *testing.T) {
+	now := metav1.Now()
+	was := readiness(nil, 7, finding{problems: []rules.Problem{{Reason: v1alpha1.ReasonNotACounter, Message: "it falls", Stalled: true}}}, now)
+	unknown := finding{reason: v1alpha1.ReasonSucceeded, message: "all there", unobserved: true}
+	known, worse := unknown, unknown
+	known.unobserved = false
+	worse.problems = []rules.Problem{{Reason: v1alpha1.ReasonWriteFailed}}
+	for _, test := range []struct {
+		name       string
+		found      finding
+		generation int64
+		want       string
+	}{
+		{"nothing is known yet", unknown, 7, v1alpha1.ReasonNotACounter},
+		{"the object was edited", unknown, 8, v1alpha1.ReasonSucceeded},
+		{"something else is wrong", worse, 7, v1alpha1.ReasonWriteFailed},
+		{"all is known to be well", known, 7, v1alpha1.ReasonSucceeded},
+	} {
+		if got := readiness(was, test.generation, test.found, now); got[0].Reason != test.want {
+			t.Errorf("%s: %v, want %s", test.name, got, test.want)
+		}
+	}
+	if got := readiness(nil, 7, unknown, now); got[0].Reason != v1alpha1.ReasonSucceeded {
+		t.Errorf("a new object: %v", got)
+	}
+}
+
 func TestMessagesAreBounded(t *testing.T) {
 	long := rules.Problem{Field: "spec", Message: strings.Repeat("长", 200)}
 	var problems []rules.Problem

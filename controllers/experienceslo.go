@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
@@ -32,6 +34,7 @@ type experienceSLOReconciler struct {
 	catalogue catalogue
 	publisher *publish.Publisher
 	shared    *sharedRules
+	observed  *observe.Observer
 	recorder  events.EventRecorder
 	now       func() time.Time
 	pace      *pace
@@ -45,6 +48,8 @@ type experienceSLOScope struct {
 	in       targets.Namespace
 	rules    rules.SLORules
 	problems []rules.Problem
+	// unobserved: what Prometheus complains of is not known yet.
+	unobserved bool
 	// again is the error by which the reconciliation is tried again.
 	again error
 }
@@ -67,7 +72,16 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 		return result(err, s.again)
 	}
 	done()
-	return reconcile.Result{}, nil
+	return lookAgain(r.observed, s.finding(), s.slo.Status.Conditions, s.slo.Generation), nil
+}
+
+// lookAgain has a reconciler come back to conditions that stand only until Prometheus has
+// answered.
+func lookAgain(observed *observe.Observer, found finding, conditions []metav1.Condition, generation int64) reconcile.Result {
+	if !found.standing(conditions, generation) {
+		return reconcile.Result{}
+	}
+	return reconcile.Result{RequeueAfter: observed.Retry()}
 }
 
 // result is what a reconciler returns after its status is written. A conflict means
@@ -102,6 +116,15 @@ func (r *experienceSLOReconciler) generate(s *experienceSLOScope) {
 	s.rules = rules.ForSLO(s.slo, s.in)
 	s.problems = append(s.problems, missingTargets(s.slo, s.rules.Resolution)...)
 	s.problems = append(s.problems, s.rules.Problems...)
+	var watched []*v1alpha1.Touchpoint
+	for _, name := range s.rules.Resolution.Touchpoints {
+		watched = append(watched, s.in.Touchpoints[name])
+	}
+	s.problems = append(s.problems, rules.EdgeProblems(s.slo, watched, func(touchpoint *v1alpha1.Touchpoint) []rules.Complaint {
+		complaints, known := r.observed.Complaints(client.ObjectKeyFromObject(touchpoint))
+		s.unobserved = s.unobserved || !known
+		return complaints
+	})...)
 }
 
 // missingTargets tells which targets do not exist. They may come yet.
@@ -141,7 +164,7 @@ func (r *experienceSLOReconciler) publish(ctx context.Context, s *experienceSLOS
 }
 
 func (s *experienceSLOScope) finding() finding {
-	found := finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded}
+	found := finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded, unobserved: s.unobserved}
 	covered := len(s.rules.Resolution.Touchpoints)
 	found.message = fmt.Sprintf("%s at %s: %s watched", count(len(s.slo.Spec.Objectives), "objective"),
 		count(covered, "touchpoint"), count(s.rules.Budgets, "budget"))
@@ -198,6 +221,9 @@ func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Opt
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(r.ofJourney), builder.WithPredicates(generationChanges)).
 		WatchesRawSource(source.Channel(r.shared.changed, handler.EnqueueRequestsFromMapFunc(r.ofNamespace))).
 		WithOptions(options)
+	if r.observed != nil {
+		b.WatchesRawSource(source.Channel(r.observed.EdgesChanged(), handler.EnqueueRequestsFromMapFunc(r.ofEdges)))
+	}
 	watchRuleObjects(b, r.publisher.Form, kindExperienceSLO, bySource)
 	return b.Complete(r)
 }
@@ -231,6 +257,22 @@ func (r *experienceSLOReconciler) ofTouchpoint(ctx context.Context, object clien
 		}
 	}
 	return requests
+}
+
+// ofEdges finds the ExperienceSLOs that promise a latency at the touchpoint that a
+// complaint names.
+func (r *experienceSLOReconciler) ofEdges(ctx context.Context, named client.Object) []reconcile.Request {
+	touchpoint, err := r.catalogue.touchpoint(ctx, named.GetNamespace(), named.GetName())
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	if touchpoint == nil {
+		return nil
+	}
+	return slices.DeleteFunc(r.ofTouchpoint(ctx, touchpoint), func(request reconcile.Request) bool {
+		slo, err := load[v1alpha1.ExperienceSLO](ctx, r.client, request.NamespacedName)
+		return err == nil && (slo == nil || !slices.ContainsFunc(slo.Spec.Objectives, func(o v1alpha1.Objective) bool { return o.Latency != nil }))
+	})
 }
 
 func (r *experienceSLOReconciler) ofJourney(ctx context.Context, object client.Object) []reconcile.Request {

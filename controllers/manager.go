@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
@@ -51,6 +52,10 @@ type Options struct {
 	RulesNamespace string
 	// ConfigMapLabels are put on those ConfigMaps besides.
 	ConfigMapLabels map[string]string
+
+	// Prometheus is asked for what only data shows; without a URL nobody is. Its
+	// Namespaces are those above.
+	Prometheus observe.Options
 
 	// LeaderElection lets one of several managers work and the others wait.
 	LeaderElection bool
@@ -84,6 +89,7 @@ func (o *Options) Validate() error {
 			wrong = append(wrong, fmt.Errorf("namespace %q: %s", namespace, problem))
 		}
 	}
+	wrong = append(wrong, o.Prometheus.Validate())
 	return errors.Join(wrong...)
 }
 
@@ -152,7 +158,11 @@ func run(parent context.Context, restConfig *rest.Config, options Options, form 
 	); err != nil {
 		return err
 	}
-	if err := setupReconcilers(mgr, options, form); err != nil {
+	observed, err := setupObserver(mgr, options)
+	if err != nil {
+		return err
+	}
+	if err := setupReconcilers(mgr, options, form, observed); err != nil {
 		return err
 	}
 	if err := (&formReconciler{reader: mgr.GetClient(), config: restConfig, form: form, changed: cancel}).setup(mgr); err != nil {
@@ -217,7 +227,18 @@ func cacheOptions(options Options, form publish.Form) cache.Options {
 	return cached
 }
 
-func setupReconcilers(mgr manager.Manager, options Options, form publish.Form) error {
+// setupObserver has Prometheus observed, if there is one to ask.
+func setupObserver(mgr manager.Manager, options Options) (*observe.Observer, error) {
+	asked := options.Prometheus
+	asked.Namespaces = options.Namespaces
+	observed, err := observe.New(asked, options.Logger)
+	if err != nil || observed == nil {
+		return nil, err
+	}
+	return observed, mgr.Add(observed)
+}
+
+func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, observed *observe.Observer) error {
 	publisher := &publish.Publisher{
 		Client: mgr.GetClient(), Form: form,
 		RuleLabels: options.RuleLabels, ConfigMapLabels: options.ConfigMapLabels, RulesNamespace: options.RulesNamespace,
@@ -228,11 +249,11 @@ func setupReconcilers(mgr manager.Manager, options Options, form publish.Form) e
 	shared := newSharedRules()
 	return errors.Join(
 		(&experienceSLOReconciler{
-			client: mgr.GetClient(), catalogue: known, publisher: publisher, shared: shared, recorder: recorder,
+			client: mgr.GetClient(), catalogue: known, publisher: publisher, shared: shared, observed: observed, recorder: recorder,
 			now: time.Now, pace: newPace(time.Now, shortestSLORest),
 		}).setup(mgr, controllerOptions()),
 		(&touchpointReconciler{
-			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, recorder: recorder, now: time.Now,
+			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,
 		}).setup(mgr, controllerOptions()),
 		(&journeyReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, recorder: recorder, now: time.Now,

@@ -19,9 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
@@ -39,6 +41,7 @@ type touchpointReconciler struct {
 	catalogue catalogue
 	publisher *publish.Publisher
 	rules     rules.Options
+	observed  *observe.Observer
 	recorder  events.EventRecorder
 	now       func() time.Time
 	memory    statusMemory[v1alpha1.TouchpointStatus]
@@ -54,7 +57,9 @@ type touchpointScope struct {
 	promises []*v1alpha1.ExperienceSLO
 	rules    rules.ObjectRules
 	problems []rules.Problem
-	again    error
+	// unobserved: what Prometheus complains of is not known yet.
+	unobserved bool
+	again      error
 }
 
 func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -68,7 +73,10 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 	r.check(s)
 	r.generate(s)
 	r.publish(ctx, s)
-	return result(r.writeStatus(ctx, s), s.again)
+	if err := r.writeStatus(ctx, s); err != nil || s.again != nil {
+		return result(err, s.again)
+	}
+	return lookAgain(r.observed, s.finding(), s.touchpoint.Status.Conditions, s.touchpoint.Generation), nil
 }
 
 func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (err error) {
@@ -127,12 +135,18 @@ func (r *touchpointReconciler) check(s *touchpointScope) {
 func (r *touchpointReconciler) generate(s *touchpointScope) {
 	s.rules = rules.ForTouchpoint(s.touchpoint, s.promises, r.rules)
 	s.problems = append(s.problems, s.rules.Problems...)
+	complaints, known := r.observed.Complaints(s.key)
+	s.problems = append(s.problems, rules.MetricProblems(s.touchpoint, complaints)...)
+	s.unobserved = !known
 }
 
 func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) {
 	var objects []rules.Object
 	if len(s.rules.Groups) > 0 {
 		objects = append(objects, rules.Object{Name: "sojourn-touchpoint-" + s.touchpoint.Name, Groups: s.rules.Groups})
+	}
+	if len(s.rules.Diagnosis) > 0 {
+		objects = append(objects, rules.Object{Name: "sojourn-diagnosis-" + s.touchpoint.Name, Groups: s.rules.Diagnosis})
 	}
 	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
 	problems, err := published(r.publisher.Sync(ctx, source, s.touchpoint, objects), "shorten spec.metrics")
@@ -144,7 +158,7 @@ func (s *touchpointScope) finding() finding {
 	if measured := measuredBy(s.touchpoint); measured != "" {
 		message = "measured by " + measured
 	}
-	return finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded, message: message}
+	return finding{problems: s.problems, reason: v1alpha1.ReasonSucceeded, message: message, unobserved: s.unobserved}
 }
 
 // measuredBy lists the ways in which a touchpoint is measured.
@@ -202,8 +216,23 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
+	if r.observed != nil {
+		b.WatchesRawSource(source.Channel(r.observed.MetricsChanged(), handler.EnqueueRequestsFromMapFunc(r.ofComplaint)))
+	}
 	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
 	return b.Complete(r)
+}
+
+// ofComplaint finds the touchpoint that a complaint names, if there is one.
+func (r *touchpointReconciler) ofComplaint(ctx context.Context, named client.Object) []reconcile.Request {
+	touchpoint, err := r.catalogue.touchpoint(ctx, named.GetNamespace(), named.GetName())
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	if touchpoint == nil {
+		return nil
+	}
+	return requestsFor([]*v1alpha1.Touchpoint{touchpoint})
 }
 
 // meaningsChange passes changes of what is promised where, the targets aside.

@@ -83,6 +83,12 @@ const (
 	ReasonNotMeasured = "NotMeasured"
 	// ReasonInvalidQuery says that a PromQL text of the spec cannot be used.
 	ReasonInvalidQuery = "InvalidQuery"
+	// ReasonNotACounter says that a metric of a Touchpoint does not behave as a counter.
+	ReasonNotACounter = "NotACounter"
+	// ReasonMissingLabel says that a metric of a Touchpoint lacks a label.
+	ReasonMissingLabel = "MissingLabel"
+	// ReasonNotAnEdge says that a latency threshold is no bucket edge of a histogram.
+	ReasonNotAnEdge = "NotAnEdge"
 	// ReasonImpossibleTarget says that an objective leaves no budget at all.
 	ReasonImpossibleTarget = "ImpossibleTarget"
 	// ReasonWriteFailed says that the API server did not take what was generated.

@@ -3,6 +3,8 @@ package budget
 import (
 	"errors"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -150,31 +152,97 @@ func TestWorkbookFactors(t *testing.T) {
 	}
 }
 
+// Whatever the numbers: at most the whole budget is left, more losses never make anything
+// better, the bounds enclose the mean, and a tier in force can fire.
 func FuzzMathematics(f *testing.F) {
-	f.Add(3.0, 30.0, 0.2)
-	f.Add(0.0, 0.0, 0.001)
-	f.Fuzz(func(t *testing.T, losses, n, budget float64) {
-		if !(n >= 0 && n < 1e12 && losses >= 0 && losses <= n && budget > 1e-9 && budget < 1) {
+	f.Add(3.0, 30.0, 0.2, 30, 1.0)
+	f.Add(0.0, 0.0, 0.001, 1, 0.5)
+	f.Add(30.0, 30.0, 0.999, 100000, 0.0)
+	f.Add(1e11, 1e12, 1e-9, 3, 1e6)
+	f.Fuzz(func(t *testing.T, losses, n, budget float64, floor int, more float64) {
+		if !(n >= 0 && n <= 1e12 && losses >= 0 && losses <= n && budget >= 1e-9 && budget < 1 && floor > 0 && floor <= 100000 && more >= 0) {
 			t.Skip()
 		}
-		lower, upper := Bounds(losses, n, ZTicket)
-		if n > 0 {
-			mean := losses / n
-			if !(lower <= mean+1e-9 && mean <= upper+1e-9 && lower >= 0 && upper <= 1) {
+		for _, z := range []float64{ZTicket, ZPage} {
+			lower, upper := Bounds(losses, n, z)
+			if !(0 <= lower && lower <= upper && upper <= 1) {
+				t.Errorf("bounds %v to %v", lower, upper)
+			}
+			if n == 0 {
+				continue
+			}
+			if mean := losses / n; !(lower <= mean+1e-9 && mean <= upper+1e-9) {
 				t.Errorf("bounds %v to %v do not enclose %v", lower, upper, mean)
 			}
-			if Remaining(mean, budget) > 1 {
-				t.Errorf("more than the whole budget is left")
+			if lower > LargestLowerBound(n, z)+1e-9 {
+				t.Errorf("the lower bound %v is larger than the largest, %v", lower, LargestLowerBound(n, z))
 			}
-			if more, _ := Bounds(min(losses+1, n), n, ZTicket); more < lower-1e-9 {
-				t.Errorf("the lower bound falls from %v to %v with one more loss", lower, more)
+			worseLower, worseUpper := Bounds(min(losses+more, n), n, z)
+			if worseLower < lower-1e-9 || worseUpper < upper-1e-9 {
+				t.Errorf("with more losses the bounds %v to %v fall to %v to %v", lower, upper, worseLower, worseUpper)
 			}
 		}
+		if n > 0 {
+			mean, worse := losses/n, min(losses+more, n)/n
+			left, less := Remaining(mean, budget), Remaining(worse, budget)
+			if !(left <= 1 && less <= left) {
+				t.Errorf("%v of the budget is left, with more losses %v", left, less)
+			}
+			if (left < 0) != (BurnRate(mean, budget) > 1) && math.Abs(left) > 1e-9 {
+				t.Errorf("%v of the budget is left at a burn rate of %v", left, BurnRate(mean, budget))
+			}
+		}
+		order := []State{NoData, InsufficientData, Met, AtRisk, Inconclusive, Breached}
 		for _, family := range []Family{Traffic, Survey} {
-			for _, tier := range Tiers(family, 28*day) {
-				if factor, _ := tier.InForce(budget, 30); factor > 1/budget {
-					t.Errorf("tier %s at %v times a budget of %v can never fire", tier.Name, factor, budget)
+			for _, burning := range []bool{false, true} {
+				now := Judge(family, losses, n, budget, float64(floor), burning)
+				worse := Judge(family, min(losses+more, n), n, budget, float64(floor), burning)
+				if slices.Index(order, worse) < slices.Index(order, now) {
+					t.Errorf("with more losses %s becomes %s", now, worse)
 				}
+				if family == Traffic && (now == Inconclusive || now == InsufficientData) {
+					t.Errorf("traffic is %s", now)
+				}
+			}
+			for _, window := range []time.Duration{7 * day, 28 * day, 30 * day, 90 * day} {
+				for _, tier := range Tiers(family, window) {
+					factor, why := tier.InForce(budget, floor)
+					if (factor == 0) == (why == "") {
+						t.Errorf("tier %s at %v, because %q", tier.Name, factor, why)
+					}
+					largest := 1.0
+					if family == Survey {
+						largest = LargestLowerBound(float64(floor), tier.Z)
+					}
+					if factor > 1/budget || factor*budget > largest {
+						t.Errorf("tier %s at %v times a budget of %v can never fire", tier.Name, factor, budget)
+					}
+				}
+			}
+		}
+	})
+}
+
+// Whatever is promised: there is a budget between nothing and everything, or an error.
+func FuzzTargets(f *testing.F) {
+	f.Add(0.999)
+	f.Add(-1.0)
+	f.Add(5.5)
+	f.Fuzz(func(t *testing.T, target float64) {
+		makers := map[string]func() (float64, error){
+			"share": func() (float64, error) { return ForShare(target) },
+			"net":   func() (float64, error) { return ForNet(target) },
+		}
+		for name, scale := range map[string]Scale{"CES": CES, "CES1": CES1} {
+			makers[name] = func() (float64, error) { return ForMean(target, scale) }
+		}
+		for name, maker := range makers {
+			budget, err := maker()
+			if err == nil && !(budget > 0 && budget < 1) || err != nil && (budget != 0 || !errors.Is(err, ErrNoBudget)) {
+				t.Errorf("%s %v has the budget %v, error %v", name, target, budget, err)
+			}
+			if text := Format(budget); strings.ContainsAny(text, "eN") || len(strings.Trim(text, "0.")) > 12 {
+				t.Errorf("%s %v has the budget %s", name, target, text)
 			}
 		}
 	})

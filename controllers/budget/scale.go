@@ -1,6 +1,7 @@
 package budget
 
-// Scale is the fixed scale of a survey instrument: whole numbers from Low to High.
+// Scale is the fixed scale of a survey instrument: whole numbers, in points, from Low to
+// High.
 type Scale struct {
 	// Low and High are the ends of the scale, both included.
 	Low, High int
@@ -21,14 +22,17 @@ var (
 	// Delight Your Customers, 2010), on which high is bad: easy 2 and less, difficult
 	// 4 and more.
 	CES1 = Scale{Low: 1, High: 5, HighIsGood: false, good: 2, bad: 4}
-	// CSAT is customer satisfaction by its top two boxes, 4 and 5.
+	// CSAT is customer satisfaction on five points, by its top two boxes, 4 and 5, as is
+	// customary in surveys with scales after Likert (A Technique for the Measurement of
+	// Attitudes, 1932).
 	CSAT = Scale{Low: 1, High: 5, HighIsGood: true, good: 4, bad: 2}
 	// NPS is the Net Promoter Score (Reichheld: The One Number You Need to Grow, 2003):
 	// promoters 9 and 10, detractors 6 and less.
 	NPS = Scale{Low: 0, High: 10, HighIsGood: true, good: 9, bad: 6}
 )
 
-// IsGood tells whether a score says the customer is content: easy, satisfied, or a promoter.
+// IsGood tells whether a score, in points, says the customer is content: easy, satisfied,
+// or a promoter. CES, CES1, CSAT and NPS name their sources.
 func (s Scale) IsGood(score int) bool {
 	if s.HighIsGood {
 		return score >= s.good
@@ -36,8 +40,8 @@ func (s Scale) IsGood(score int) bool {
 	return score <= s.good
 }
 
-// IsBad tells whether a score says the customer is let down: difficult, dissatisfied,
-// or a detractor.
+// IsBad tells whether a score, in points, says the customer is let down: difficult,
+// dissatisfied, or a detractor. CES, CES1, CSAT and NPS name their sources.
 func (s Scale) IsBad(score int) bool {
 	if s.HighIsGood {
 		return score <= s.bad
@@ -45,10 +49,12 @@ func (s Scale) IsBad(score int) bool {
 	return score >= s.bad
 }
 
-// Loss is the loss of one answer.
+// Loss is the loss of one answer: its score in points becomes a number between 0, content,
+// and 1, let down.
 type Loss func(score int) float64
 
-// ShareLoss counts every answer that is not good as a whole loss.
+// ShareLoss counts every answer that is not good as a whole loss: 0 or 1. ForShare is its
+// budget.
 func (s Scale) ShareLoss(score int) float64 {
 	if s.IsGood(score) {
 		return 0
@@ -56,7 +62,8 @@ func (s Scale) ShareLoss(score int) float64 {
 	return 1
 }
 
-// NetLoss counts a bad answer as a whole loss and a neutral one as half.
+// NetLoss counts a bad answer as a whole loss and a neutral one as half: 0, ½ or 1. ForNet
+// is its budget.
 func (s Scale) NetLoss(score int) float64 {
 	switch {
 	case s.IsGood(score):
@@ -69,7 +76,8 @@ func (s Scale) NetLoss(score int) float64 {
 }
 
 // MeanLoss counts an answer by its distance from the best score, as a part of the
-// scale's length, so that a mean score is a mean loss.
+// scale's length between 0 and 1, so that a mean score is a mean loss. ForMean is its
+// budget.
 func (s Scale) MeanLoss(score int) float64 { return Round(s.meanLoss(float64(score))) }
 
 func (s Scale) meanLoss(score float64) float64 {
@@ -79,7 +87,7 @@ func (s Scale) meanLoss(score float64) float64 {
 	return (score - float64(s.Low)) / float64(s.High-s.Low)
 }
 
-// Scores lists the scale from low to high.
+// Scores lists the scale from low to high, in points.
 func (s Scale) Scores() []int {
 	scores := make([]int, 0, s.High-s.Low+1)
 	for score := s.Low; score <= s.High; score++ {

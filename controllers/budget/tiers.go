@@ -19,7 +19,8 @@ const (
 	Survey Family = "survey"
 )
 
-// Tier is one alert on the burn rate of a budget.
+// Tier is one alert on the burn rate of a budget, one of the several windows and burn rates
+// of the SRE Workbook, chapter 5, "Alerting on SLOs".
 type Tier struct {
 	// Name is the length of the long window, such as 1h.
 	Name string
@@ -31,9 +32,10 @@ type Tier struct {
 	// Short is the window whose mean loss must exceed it as well, so that the alert
 	// ends soon after the trouble does; 0 for none.
 	Short time.Duration
-	// Factor is the burn rate that fires, at least 1.
+	// Factor is the burn rate that fires, at least 1 and without a unit.
 	Factor float64
-	// Z is the quantile of the confidence bound; 0 for the mean itself.
+	// Z is the quantile of the confidence bound, in standard deviations; 0 for the mean
+	// itself.
 	Z float64
 }
 
@@ -72,7 +74,8 @@ func Tiers(family Family, window time.Duration) []Tier {
 	}
 }
 
-// Severity names what the tier does: page or ticket.
+// Severity names what the tier does in the words of the SRE Workbook, chapter 5: page or
+// ticket.
 func (t Tier) Severity() string {
 	if t.Page {
 		return "page"
@@ -84,7 +87,8 @@ func (t Tier) Severity() string {
 // fire when things are bad enough: half of the largest it can ever observe. That is
 // ½ for a mean, and ½ · n / (n + z²) for the lower bound of n answers.
 //
-// floor is the least number of answers in the window; traffic does not use it.
+// The ceiling is a loss per event. floor is the least number of answers in the window;
+// traffic does not use it. The lower bound is Wilson's (see Bounds).
 func (t Tier) Ceiling(floor int) float64 {
 	if t.Z == 0 {
 		return 0.5
@@ -94,7 +98,9 @@ func (t Tier) Ceiling(floor int) float64 {
 
 // InForce tells the burn rate at which the tier fires for a budget, lowered where the
 // tier's own factor could never be reached, or, with a factor of 0, why the tier is
-// left out: not even a burn rate of 1 is safely within reach.
+// left out: not even a burn rate of 1 is safely within reach, since no burn rate exceeds
+// 1 / budget. budget is a loss per event, floor a number of answers, and the factor has no
+// unit.
 func (t Tier) InForce(budget float64, floor int) (factor float64, why string) {
 	ceiling := t.Ceiling(floor)
 	if ceiling < budget {

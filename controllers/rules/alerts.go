@@ -15,13 +15,16 @@ import (
 
 // Names of the alerts.
 const (
-	// AlertBudgetBurn says that a budget of traffic is being spent too fast.
+	// AlertBudgetBurn says that a budget of traffic is being spent too fast, by the windows
+	// and burn rates of the SRE Workbook, chapter 5, "Alerting on SLOs". Its value is the
+	// burn rate.
 	AlertBudgetBurn = "ExperienceBudgetBurn"
 	// AlertSurveyBurn says that customers' answers spend a budget too fast, and that
-	// this is not chance.
+	// this is not chance, by Wilson's lower bound (budget.Bounds). Its value is the burn
+	// rate.
 	AlertSurveyBurn = "ExperienceSurveyBurn"
 	// AlertDataMissing says that what measures a touchpoint has fallen silent, not
-	// that no customer came.
+	// that no customer came. Its value says nothing.
 	AlertDataMissing = "ExperienceDataMissing"
 )
 
@@ -95,10 +98,16 @@ func thresholdGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 	return grouped("sojourn-thresholds", rosterTile, rules)
 }
 
-// above leaves, of what is known of touchpoints' counts, what exceeds a series of their
+// above leaves, of what is known of touchpoints' counts, what exceeds the threshold of their
 // budgets, and gives it to these.
-func above(expr, operator, namespace, series string) string {
-	return fmt.Sprintf("(%s %s on (%s) group_right () %s)", expr, operator, countKey, selector(series, equals("namespace", namespace)))
+func above(expr, namespace, threshold string) string {
+	return fmt.Sprintf("(%s > on (%s) group_right () %s)", expr, countKey, selector(threshold, equals("namespace", namespace)))
+}
+
+// enough leaves the counts that reach the floor of their budgets, and gives them to these.
+func enough(count, namespace string, family budget.Family) string {
+	floor := selector(Floor, equals("namespace", namespace), equals("family", string(family)))
+	return fmt.Sprintf("(%s >= on (%s) group_right () %s)", count, countKey, floor)
 }
 
 // trafficAlert is a tier of traffic: the mean loss of the long window and of the short one
@@ -109,16 +118,16 @@ func trafficAlert(namespace string, tier budget.Tier) monitoringv1.Rule {
 	}
 	limit := threshold(budget.Traffic, tier)
 	burning := fmt.Sprintf("%s and on (%s) %s and on (%s) %s",
-		above(mean(tier.Long), ">", namespace, limit),
-		budgetKey, above(mean(tier.Short), ">", namespace, limit),
-		budgetKey, above(windowOf(losses, tier.Long, namespace), ">=", namespace, Floor))
+		above(mean(tier.Long), namespace, limit),
+		budgetKey, above(mean(tier.Short), namespace, limit),
+		budgetKey, enough(windowOf(losses, tier.Long, namespace), namespace, budget.Traffic))
 	return burnAlert(namespace, budget.Traffic, tier, "("+burning+")")
 }
 
 // surveyOver records where the mean loss itself exceeds the threshold, which may be chance.
 func surveyOver(namespace string, tier budget.Tier) monitoringv1.Rule {
 	mean := fmt.Sprintf("%s / (%s > 0)", windowOf(losses, tier.Long, namespace), windowOf(events, tier.Long, namespace))
-	return record(over(tier), above(mean, ">", namespace, threshold(budget.Survey, tier)), nil)
+	return record(over(tier), above(mean, namespace, threshold(budget.Survey, tier)), nil)
 }
 
 // calm is how long the mean loss must have been below the threshold for a survey's alert to
@@ -136,8 +145,8 @@ func surveyAlert(namespace string, tier budget.Tier) monitoringv1.Rule {
 		equals("severity", tier.Severity()), equals("tier", tier.Name))
 	burning := fmt.Sprintf("(last_over_time(%s[%s]) and on (namespace, slo, objective, touchpoint) (%s and on (%s) %s or last_over_time(%s[%s])))",
 		selector(over(tier), equals("namespace", namespace)), calm,
-		above(wilsonOf(lost, n, "-", tier.Z), ">", namespace, threshold(budget.Survey, tier)),
-		budgetKey, above(n, ">=", namespace, Floor),
+		above(wilsonOf(lost, n, "-", tier.Z), namespace, threshold(budget.Survey, tier)),
+		budgetKey, enough(n, namespace, budget.Survey),
 		firing, lately)
 	return burnAlert(namespace, budget.Survey, tier, burning)
 }

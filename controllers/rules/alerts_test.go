@@ -120,21 +120,6 @@ func TestTotalOutagePagesWithinMinutes(t *testing.T) {
 	}
 }
 
-func TestOneFailedProbeNeverPages(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	// A single failure in the very first minutes is far more than 0.1 % of all events.
-	w.load(ruleFile(t, everything(parseObjects(t, shopObjects))))
-	w.probes("shop", "checkout", never, between(10*time.Minute, 10*time.Minute+20*time.Second), "0.3")
-	w.run(3 * time.Hour)
-	w.healthy()
-	for alert := range w.fired {
-		if strings.Contains(alert, AlertBudgetBurn) {
-			t.Errorf("two failed probes fired %s", alert)
-		}
-	}
-}
-
 func TestLaboriousCheckoutPagesAndTickets(t *testing.T) {
 	t.Parallel()
 	w := shop(t)

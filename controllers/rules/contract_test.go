@@ -261,26 +261,29 @@ func TestMissedEvaluationLosesNothingOfTheWindow(t *testing.T) {
 	}
 	w.load(ruleFile(t, others))
 	steady := w.load(ruleFile(t, shared))
+	// One evaluation is missed well after each time the object is made anew: together they
+	// may cost a quarter.
 	evaluations := 0
 	w.missed = func(group string, at time.Time) bool {
 		if strings.HasPrefix(group, "sojourn-steady") {
 			evaluations++
+			return evaluations == 7
 		}
-		return strings.HasPrefix(group, "sojourn-steady") && evaluations%4 == 0 || strings.HasPrefix(group, "sojourn-long") && at.Sub(epoch)%(2*time.Hour) < time.Hour/2
+		return strings.HasPrefix(group, "sojourn-long") && at.Sub(epoch)%(2*time.Hour) < time.Hour/2
 	}
 	w.probes("shop", "checkout", never, never, "0.3")
 	for range 23 {
 		w.run(time.Hour + 7*time.Minute)
 		w.unload(steady)
-		steady = w.load(ruleFile(t, shared)) // another file, and so another time
+		steady, evaluations = w.load(ruleFile(t, shared)), 0 // another file, and so another time
 	}
 	w.healthy()
-	// Six probes a minute ran. The first quarter misses its first minute or two; the last
-	// that is sure to be known ended most of half an hour ago.
-	const perQuarter = 6 * 15
+	// Six probes a minute ran. The first quarter misses its first minutes, until the roster
+	// is there; the last that is sure to be known ended most of half an hour ago.
+	const perQuarter, first = 6 * 15, 6 * 5
 	quarters := int(w.now.Add(-30*time.Minute).Sub(epoch) / quarterTile)
-	got := w.number(fmt.Sprintf(`sum_over_time(sojourn:touchpoint_events:count15m{def="probe/availability"}[2d])`))
-	if got < float64(quarters*perQuarter-2*6) || got > float64((quarters+2)*perQuarter) || math.Mod(got, perQuarter) < perQuarter-2*6 && math.Mod(got, perQuarter) > 0 {
+	got := w.number(`sum_over_time(sojourn:touchpoint_events:count15m{def="probe/availability"}[2d])`)
+	if got < float64(quarters*perQuarter-first) || got > float64((quarters+2)*perQuarter) || math.Mod(got, perQuarter) < perQuarter-first && math.Mod(got, perQuarter) > 0 {
 		t.Errorf("the quarters hold %v events, not about %d", got, quarters*perQuarter)
 	}
 	if n := w.number(`last_over_time(sojourn:slo_events:window{objective="uptime"}[11m])`); n < got-4*perQuarter || n > got+perQuarter {
@@ -294,7 +297,7 @@ func TestMissedEvaluationLosesNothingOfTheWindow(t *testing.T) {
 func TestBudgetsWeighEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.load(ruleFile(t, everything(parseObjects(t, `
+	groups := everything(parseObjects(t, `
 apiVersion: sojourn.dev/v1alpha1
 kind: Touchpoint
 metadata: {name: api, namespace: shop}
@@ -309,7 +312,11 @@ spec:
   targets: {touchpoints: [api]}
   window: 7d
   objectives: [{name: up, availability: {target: "99%"}}]
-`))))
+`))
+	for i := range groups { // nothing here is about alerts
+		groups[i].Rules = slices.DeleteFunc(groups[i].Rules, func(rule monitoringv1.Rule) bool { return rule.Alert != "" })
+	}
+	w.load(ruleFile(t, slices.DeleteFunc(groups, func(group monitoringv1.RuleGroup) bool { return len(group.Rules) == 0 })))
 	// The integral of a day that idles until four and peaks at fourteen o'clock.
 	perSecond := func(at time.Time) float64 {
 		hour := math.Mod(at.Sub(epoch).Hours(), 24)
@@ -467,9 +474,9 @@ func TestCoverageTellsHowMuchIsKnown(t *testing.T) {
 	w := newWorld(t)
 	w.load(ruleFile(t, everything(parseObjects(t, strings.ReplaceAll(shopObjects, "touchpoints: [checkout, search]}", "touchpoints: [checkout]}\n  window: 7d")))))
 	w.probes("shop", "checkout", never, never, "0.3")
-	w.run(17 * time.Hour)
-	if covered := w.number(`last_over_time(sojourn:slo_coverage:ratio{objective="uptime"}[61m])`); math.Abs(covered-16.5/168) > 0.55/168 {
-		t.Errorf("coverage is %v after 17 of 168 hours", covered)
+	w.run(9 * time.Hour)
+	if covered := w.number(`last_over_time(sojourn:slo_coverage:ratio{objective="uptime"}[61m])`); math.Abs(covered-8.5/168) > 0.55/168 {
+		t.Errorf("coverage is %v after 9 of 168 hours", covered)
 	}
 }
 

@@ -2,9 +2,11 @@ package rules
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,30 +27,65 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestGolden compares the rules of each testdata/*/objects.yaml with rules.yaml beside it.
+// TestGolden compares the rules of each testdata/*/objects.yaml with rules.yaml beside it,
+// or with one rules-<namespace>.yaml for each of several namespaces, and what cannot be
+// honoured with problems.txt. A file options.yaml holds the Options, if there are any.
 func TestGolden(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*/objects.yaml")
 	if err != nil || len(inputs) == 0 {
 		t.Fatalf("no golden inputs: %v", err)
 	}
 	for _, input := range inputs {
-		t.Run(filepath.Base(filepath.Dir(input)), func(t *testing.T) {
-			got := ruleFile(t, everything(readObjects(t, input)))
-			golden := filepath.Join(filepath.Dir(input), "rules.yaml")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
+		folder := filepath.Dir(input)
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			want := map[string]string{}
+			for _, pattern := range []string{"rules*.yaml", "problems.txt"} {
+				found, err := filepath.Glob(filepath.Join(folder, pattern))
+				if err != nil {
 					t.Fatal(err)
 				}
+				for _, path := range found {
+					text, err := os.ReadFile(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want[filepath.Base(path)] = string(text)
+				}
 			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
+			got := goldenFiles(t, makeAll(readObjects(t, input)))
+			for _, name := range sortedKeys(got) {
+				if got[name] != want[name] && !*update {
+					t.Errorf("%s differs: look at it and run go test ./controllers/rules -update if it is right\n%s", filepath.Join(folder, name), got[name])
+				}
+				if *update {
+					if err := os.WriteFile(filepath.Join(folder, name), []byte(got[name]), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("the rules differ from %s: look at them and run go test ./controllers/rules -update if they are right\n%s", golden, got)
+			for name := range want {
+				if _, still := got[name]; !still {
+					t.Errorf("%s is left over: delete it", filepath.Join(folder, name))
+				}
 			}
 		})
 	}
+}
+
+func goldenFiles(t testing.TB, all made) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for namespace, groups := range all.groups {
+		name := "rules.yaml"
+		if len(all.groups) > 1 {
+			name = "rules-" + namespace + ".yaml"
+		}
+		files[name] = string(ruleFile(t, groups))
+	}
+	if len(all.problems) > 0 {
+		files["problems.txt"] = strings.Join(all.problems, "\n") + "\n"
+	}
+	return files
 }
 
 // TestPromtool has Prometheus's own tool check every golden file, and run the scenarios
@@ -64,7 +101,7 @@ func TestPromtool(t *testing.T) {
 			pattern   string
 			arguments []string
 		}{
-			{"testdata/*/rules.yaml", []string{"check", "rules", "--lint-fatal"}},
+			{"testdata/*/rules*.yaml", []string{"check", "rules", "--lint-fatal"}},
 			{"testdata/*/scenarios.yaml", []string{"test", "rules"}},
 		} {
 			files, err := filepath.Glob(task.pattern)
@@ -90,6 +127,7 @@ type objects struct {
 	touchpoints []*v1alpha1.Touchpoint
 	slos        []*v1alpha1.ExperienceSLO
 	journeys    []*v1alpha1.Journey
+	options     Options
 }
 
 func readObjects(t testing.TB, path string) objects {
@@ -98,7 +136,15 @@ func readObjects(t testing.TB, path string) objects {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parseObjects(t, string(text))
+	found := parseObjects(t, string(text))
+	options, err := os.ReadFile(filepath.Join(filepath.Dir(path), "options.yaml"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(options, &found.options); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // parseObjects decodes YAML and fills in what the API server would by default.
@@ -142,8 +188,29 @@ func parseObjects(t testing.TB, text string) objects {
 	return found
 }
 
+// made is what all objects come to.
+type made struct {
+	groups   map[string][]monitoringv1.RuleGroup // by namespace
+	problems []string
+}
+
+func (m *made) complain(kind, name string, problems []Problem) {
+	for _, problem := range problems {
+		m.problems = append(m.problems, fmt.Sprintf("%s %s: %s: %s: %s", kind, name, problem.Reason, problem.Field, problem.Message))
+	}
+}
+
 // everything makes all rules of all objects, as if one Prometheus loaded them.
 func everything(in objects) []monitoringv1.RuleGroup {
+	all := makeAll(in)
+	var groups []monitoringv1.RuleGroup
+	for _, namespace := range sortedKeys(all.groups) {
+		groups = append(groups, all.groups[namespace]...)
+	}
+	return groups
+}
+
+func makeAll(in objects) made {
 	namespaces := map[string]targets.Namespace{}
 	at := func(name string) targets.Namespace {
 		if _, exists := namespaces[name]; !exists {
@@ -162,11 +229,16 @@ func everything(in objects) []monitoringv1.RuleGroup {
 	for _, touchpoint := range in.touchpoints {
 		at(touchpoint.Namespace).Touchpoints[touchpoint.Name] = touchpoint
 	}
-	var groups []monitoringv1.RuleGroup
+	all := made{groups: map[string][]monitoringv1.RuleGroup{}}
+	add := func(namespace string, groups []monitoringv1.RuleGroup) {
+		all.groups[namespace] = append(all.groups[namespace], groups...)
+	}
 	slosOf := map[string][]*v1alpha1.ExperienceSLO{}
 	for _, slo := range in.slos {
 		slosOf[slo.Namespace] = append(slosOf[slo.Namespace], slo)
-		groups = append(groups, ForSLO(slo, at(slo.Namespace)).Groups...)
+		own := ForSLO(slo, at(slo.Namespace))
+		add(slo.Namespace, own.Groups)
+		all.complain("ExperienceSLO", slo.Name, own.Problems)
 	}
 	for _, touchpoint := range in.touchpoints {
 		var covering []*v1alpha1.ExperienceSLO
@@ -175,21 +247,55 @@ func everything(in objects) []monitoringv1.RuleGroup {
 				covering = append(covering, slo)
 			}
 		}
-		groups = append(groups, ForTouchpoint(touchpoint, covering, Options{}).Groups...)
+		own := ForTouchpoint(touchpoint, covering, in.options)
+		add(touchpoint.Namespace, slices.Concat(own.Groups, own.Diagnosis))
+		all.complain("Touchpoint", touchpoint.Name, own.Problems)
 	}
 	for _, journey := range in.journeys {
-		groups = append(groups, ForJourney(journey, Options{}).Groups...)
+		own := ForJourney(journey, in.options)
+		add(journey.Namespace, own.Groups)
+		all.complain("Journey", journey.Name, own.Problems)
 	}
-	for _, name := range sortedKeys(slosOf) {
+	for name, slos := range slosOf {
 		local := map[string][]string{}
 		for touchpoint := range at(name).Touchpoints {
 			local[touchpoint] = journeysOf[name+"/"+touchpoint]
 		}
-		for _, object := range ForNamespace(name, slosOf[name], at(name), local) {
-			groups = append(groups, object.Groups...)
+		for _, object := range ForNamespace(name, slos, at(name), local) {
+			add(name, object.Groups)
 		}
 	}
-	return groups
+	return all
+}
+
+// The rules do not depend on the order in which objects are listed, to the byte.
+func TestOrderOfObjectsDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	inputs, err := filepath.Glob("testdata/*/objects.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no objects: %v", err)
+	}
+	for _, input := range inputs {
+		in := readObjects(t, input)
+		sorted := func() map[string]string {
+			all := makeAll(in)
+			for _, groups := range all.groups {
+				slices.SortFunc(groups, func(a, b monitoringv1.RuleGroup) int { return cmp.Compare(a.Name, b.Name) })
+			}
+			slices.Sort(all.problems)
+			return goldenFiles(t, all)
+		}
+		want := sorted()
+		for seed := range uint64(5) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			random.Shuffle(len(in.touchpoints), func(i, j int) { in.touchpoints[i], in.touchpoints[j] = in.touchpoints[j], in.touchpoints[i] })
+			random.Shuffle(len(in.slos), func(i, j int) { in.slos[i], in.slos[j] = in.slos[j], in.slos[i] })
+			random.Shuffle(len(in.journeys), func(i, j int) { in.journeys[i], in.journeys[j] = in.journeys[j], in.journeys[i] })
+			if got := sorted(); !maps.Equal(got, want) {
+				t.Errorf("other rules of the shuffled objects of %s", input)
+			}
+		}
+	}
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 )
 
-// ForJourney makes the rules that record a Journey's KPIs and entries.
+// ForJourney makes the rules that record a Journey's KPIs, each in a unit of its own, and
+// the entries of its stages, in customers a minute.
 func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 	read := &reader{namespace: journey.Namespace, enforce: options.EnforceNamespaceLabel}
 	var rules []monitoringv1.Rule
@@ -17,7 +18,7 @@ func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 		if stage.Entries == "" {
 			continue
 		}
-		if entries := read.series(fmt.Sprintf("spec.stages[%s].entries", stage.Name), stage.Entries); entries != nil {
+		if entries := read.counter(fmt.Sprintf("spec.stages[%s].entries", stage.Name), stage.Entries); entries != nil {
 			rules = append(rules, record(journeyEntries, gained("", entries.String()),
 				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "stage": string(stage.Name)}))
 		}

@@ -26,8 +26,9 @@ type Object struct {
 }
 
 // ForNamespace makes the shared rules of a namespace: the counts of probes and surveys,
-// windows, bounds, alerts and the labels of its touchpoints. It returns nothing if no ExperienceSLO there watches
-// anything.
+// windows, bounds, alerts and the labels of its touchpoints. The alerts on traffic are those
+// of the SRE Workbook, chapter 5; those on surveys rest on Wilson's bounds (see
+// budget.Tiers). It returns nothing if no ExperienceSLO there watches anything.
 //
 // journeysOf maps the name of a touchpoint to the journeys that contain it, as
 // namespace/name.

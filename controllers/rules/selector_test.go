@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
@@ -55,14 +56,20 @@ func TestReadingExpressions(t *testing.T) {
 	}
 }
 
-// Whatever is read stays PromQL, and with a namespace enforced no selector is left that
-// reaches another.
+// Whatever is read stays PromQL. With a label enforced every selector matches exactly the
+// object's namespace by it, once, and nothing else of the query changes.
 func FuzzReader(f *testing.F) {
-	for _, query := range []string{`a{b="c"}`, `sum(rate(a[5m])) by (x)`, `a @ end()`, `{__name__=~"a|b"}`, `label_replace(a, "namespace", "x", "", "")`, `"text"`, `a{namespace=~"shop|bank"}`} {
+	for _, query := range []string{
+		`a{b="c"}`, `sum(rate(a[5m])) by (x)`, `a @ end()`, `{__name__=~"a|b"}`, `label_replace(a, "namespace", "x", "", "")`, `"text"`,
+		`a{namespace=~"shop|bank"}`, `a{namespace="shop",namespace!="bank"}`, `a{"namespace"="shop"} or {"b.c",namespace=~".*"}`,
+		`max_over_time(rate(a[5m] offset -1h)[1h:5m] @ 5)`, `count_values("namespace", a) by (namespace)`, `absent(a{namespace=""})`,
+		`a - on (namespace) group_left (b) b{x="namespace=\"bank\""} # a{namespace="bank"}`, `-(a) ^ bool_b > bool 1`, `scalar(a) == bool 1e3`,
+	} {
 		f.Add(query)
 	}
+	const label = "namespace"
 	f.Fuzz(func(t *testing.T, query string) {
-		read := &reader{namespace: "shop", enforce: "namespace"}
+		read := &reader{namespace: "shop", enforce: label}
 		expr := read.expression("f", v1alpha1.Query(query))
 		if expr == nil {
 			if len(read.problems) == 0 {
@@ -76,14 +83,41 @@ func FuzzReader(f *testing.F) {
 		}
 		parser.Inspect(again, func(node parser.Node, _ []parser.Node) error {
 			if vector, is := node.(*parser.VectorSelector); is {
+				held := 0
 				for _, matcher := range vector.LabelMatchers {
-					if matcher.Name == "namespace" && matcher.Value == "shop" {
-						return nil
+					if matcher.Name == label && matcher.Type == labels.MatchEqual && matcher.Value == "shop" {
+						held++
+					} else if matcher.Name == label {
+						t.Errorf("%q became %q, which matches by %s", query, expr, matcher)
 					}
 				}
-				t.Errorf("%q became %q, which reaches out", query, expr)
+				if held != 1 {
+					t.Errorf("%q became %q, which holds %s to its namespace %d times", query, expr, vector, held)
+				}
 			}
 			return nil
 		})
+		before, err := userPromQL.ParseExpr(query)
+		if err != nil {
+			t.Fatalf("%q is no PromQL but was read: %v", query, err)
+		}
+		strip := func(expr parser.Expr) string {
+			parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+				if vector, is := node.(*parser.VectorSelector); is {
+					vector.LabelMatchers = without(vector.LabelMatchers, label)
+				}
+				return nil
+			})
+			return expr.String()
+		}
+		if before, after := strip(before), strip(again); before != after {
+			t.Errorf("but for the namespace %q became %q", before, after)
+		}
+		// What is taken for a plain series is one selector and nothing besides.
+		if vector := (&reader{namespace: "shop", enforce: label}).series("f", v1alpha1.Query(query)); vector != nil {
+			if _, plain := again.(*parser.VectorSelector); !plain || vector.String() != expr.String() {
+				t.Errorf("%q is taken for the series %s", query, vector)
+			}
+		}
 	})
 }

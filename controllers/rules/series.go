@@ -22,18 +22,20 @@ const (
 // sum is over a window that ends now.
 const (
 	// Events and Losses are what a touchpoint saw in a minute, and how bad it was, by the
-	// meaning of a loss (def). All budgets with that meaning share them.
+	// meaning of a loss (def): a number of events, and the sum of their losses. All budgets
+	// with that meaning share them.
 	Events = events + "count1m"
 	Losses = losses + "count1m"
 
 	events = "sojourn:touchpoint_events:"
 	losses = "sojourn:touchpoint_losses:"
 
-	// TouchpointInfo carries what alerts and tables say of a touchpoint, in labels.
+	// TouchpointInfo carries what alerts and tables say of a touchpoint, in labels. Its
+	// value is always 1.
 	TouchpointInfo = "sojourn:touchpoint:info"
 
-	// Budget is the mean loss that a budget allows. Its series are the roster of all
-	// budgets: they exist whether or not there is data.
+	// Budget is the mean loss that a budget allows, per event, between 0 and 1. Its series
+	// are the roster of all budgets: they exist whether or not there is data.
 	Budget = "sojourn:slo_budget:ratio"
 	// Floor is how many events, or for traffic losses, a budget's alerts want at least.
 	// Its labels are those that tell budgets apart, its window and its family.
@@ -41,14 +43,16 @@ const (
 
 	// SampleSize is the number of events in the budget's window.
 	SampleSize = "sojourn:slo_events:window"
-	// MeanLoss is the mean loss over the budget's window; Remaining is the part of the
-	// budget that is left.
+	// MeanLoss is the mean loss over the budget's window, per event, between 0 and 1;
+	// Remaining is the part of the budget that is left, at most 1 (budget.Remaining).
 	MeanLoss  = "sojourn:slo_loss:ratio"
 	Remaining = "sojourn:slo_budget_remaining:ratio"
-	// LossLower and LossUpper are the confidence bounds of the mean loss of surveys.
+	// LossLower and LossUpper are the confidence bounds of the mean loss of surveys, per
+	// event (budget.Bounds, after Wilson, at budget.ZTicket).
 	LossLower = "sojourn:slo_loss_lower:ratio"
 	LossUpper = "sojourn:slo_loss_upper:ratio"
-	// Coverage is the part of the budget's window of which the counts are known.
+	// Coverage is the part of the budget's window of which the counts are known, between 0
+	// and 1.
 	Coverage = "sojourn:slo_coverage:ratio"
 
 	touchpointResponses = "sojourn:touchpoint_responses:count1m"

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -17,8 +15,10 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
 	promrules "github.com/prometheus/prometheus/rules"
 	"github.com/prometheus/prometheus/tsdb"
 )
@@ -33,8 +33,11 @@ type world struct {
 	now      time.Time
 	counters []counter
 	groups   []*schedule
-	files    int
+	files    ruleFiles
 	failures []string
+	// phase, if set, is when in its interval a group is evaluated; else its name and its
+	// file's decide, as in production.
+	phase func(group string) time.Duration
 	// missed skips evaluations, as an overloaded Prometheus does.
 	missed func(group string, at time.Time) bool
 	// unscraped skips scrapes.
@@ -53,6 +56,16 @@ type schedule struct {
 	next time.Time
 }
 
+// ruleFiles are rule files that are on no disk. Their names, and with them the times of
+// evaluation, are the same in every run.
+type ruleFiles map[string][]byte
+
+func (f ruleFiles) Load(name string, ignoreUnknownFields bool, names model.ValidationScheme) (*rulefmt.RuleGroups, []error) {
+	return rulefmt.Parse(f[name], ignoreUnknownFields, names, userPromQL, slog.New(slog.DiscardHandler))
+}
+
+func (f ruleFiles) Parse(query string) (parser.Expr, error) { return userPromQL.ParseExpr(query) }
+
 const scrapeInterval = 15 * time.Second
 
 var epoch = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
@@ -66,7 +79,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, db: db, now: epoch, fired: map[string]time.Time{}}
+	w := &world{t: t, db: db, now: epoch, fired: map[string]time.Time{}, files: ruleFiles{}}
 	w.engine = promql.NewEngine(promql.EngineOpts{MaxSamples: 50e6, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true, Parser: userPromQL,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
 	w.manager = promrules.NewManager(&promrules.ManagerOptions{
@@ -76,8 +89,9 @@ func newWorld(t testing.TB) *world {
 		NotifyFunc:           func(context.Context, string, ...*promrules.Alert) {},
 		Context:              context.Background(),
 		Appendable:           db, Queryable: db,
-		Logger: slog.New(slog.DiscardHandler),
-		Parser: userPromQL,
+		Logger:      slog.New(slog.DiscardHandler),
+		Parser:      userPromQL,
+		GroupLoader: w.files,
 	})
 	t.Cleanup(func() { _ = db.Close() })
 	return w
@@ -86,12 +100,9 @@ func newWorld(t testing.TB) *world {
 // load adds rule groups, as another rule file would.
 func (w *world) load(file []byte) []*schedule {
 	w.t.Helper()
-	w.files++
-	path := filepath.Join(w.t.TempDir(), fmt.Sprintf("%d.yaml", w.files))
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	loaded, errs := w.manager.LoadGroups(time.Minute, labels.EmptyLabels(), "", nil, false, path)
+	name := fmt.Sprintf("%d.yaml", len(w.files)+1)
+	w.files[name] = file
+	loaded, errs := w.manager.LoadGroups(time.Minute, labels.EmptyLabels(), "", nil, false, name)
 	if len(errs) > 0 {
 		w.t.Fatal(errs)
 	}
@@ -99,6 +110,9 @@ func (w *world) load(file []byte) []*schedule {
 	for _, group := range loaded {
 		group.RestoreForState(w.now) // until then a rule writes no ALERTS
 		first := group.EvalTimestamp(w.now.UnixNano()).Add(group.Interval())
+		if w.phase != nil {
+			first = w.now.Truncate(group.Interval()).Add(group.Interval() + w.phase(group.Name()))
+		}
 		added = append(added, &schedule{group, first})
 	}
 	// Where two are due at the same time, the order is by name.
@@ -203,7 +217,12 @@ func (w *world) firing() []string {
 // ask evaluates an instant query now.
 func (w *world) ask(query string) promql.Vector {
 	w.t.Helper()
-	q, err := w.engine.NewInstantQuery(context.Background(), w.db, nil, query, w.now)
+	return w.askAt(w.now, query)
+}
+
+func (w *world) askAt(at time.Time, query string) promql.Vector {
+	w.t.Helper()
+	q, err := w.engine.NewInstantQuery(context.Background(), w.db, nil, query, at)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -247,12 +266,16 @@ func steady(perSecond float64) func(time.Time) float64 {
 // probes makes the series of a prober that runs every ten seconds: failing and slow tell,
 // at a time since the epoch, what comes of a run.
 func (w *world) probes(namespace, touchpoint string, slow, failing func(since time.Duration) bool, edges ...string) {
+	w.probesEvery(10*time.Second, namespace, touchpoint, slow, failing, edges...)
+}
+
+func (w *world) probesEvery(interval time.Duration, namespace, touchpoint string, slow, failing func(since time.Duration) bool, edges ...string) {
 	totals := map[string]func(at time.Time) float64{}
 	count := func(keep func(time.Duration) bool) func(time.Time) float64 {
 		done, total := time.Duration(0), 0.0
 		return func(at time.Time) float64 {
-			for done+10*time.Second <= at.Sub(epoch) {
-				done += 10 * time.Second
+			for done+interval <= at.Sub(epoch) {
+				done += interval
 				if keep(done) {
 					total++
 				}

@@ -24,7 +24,7 @@ type SLORules struct {
 	Resolution targets.Resolution
 	// Objectives says for each objective, in the spec's order, how it is watched.
 	Objectives []v1alpha1.ObjectiveStatus
-	// Budgets counts the pairs of objective and touchpoint that are watched.
+	// Budgets is the number of pairs of objective and touchpoint that are watched.
 	Budgets int
 	// Problems are in the order of the spec. Missing references are not among them:
 	// Resolution names those.
@@ -38,7 +38,8 @@ type SLORules struct {
 // ForSLO makes the rules of one ExperienceSLO: one for each objective, which says what is
 // allowed, however many touchpoints it covers. An objective that its touchpoints serve
 // from different sources takes one for each source, because a loss means something else in
-// each. What happens is counted by touchpoint, for all promises alike.
+// each. What happens is counted by touchpoint, for all promises alike. The budgets are mean
+// losses per event, by the formulas of package budget.
 func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 	made := SLORules{Resolution: targets.Resolve(slo, in)}
 	var rules []monitoringv1.Rule
@@ -131,7 +132,7 @@ func silenceOf(source v1alpha1.Source, touchpoint *v1alpha1.Touchpoint) time.Dur
 	return 5 * time.Minute
 }
 
-// Some names the first few of many.
+// Some names the first five of many, and says how many more there are.
 func Some(names []string) string {
 	const most = 5
 	if len(names) <= most {

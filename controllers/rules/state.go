@@ -21,19 +21,22 @@ func stateGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 		// The series have this label anyway; it keeps the rules of several windows apart.
 		label := map[string]string{"window": promDuration(length)}
 		// A long window ends with a quarter of an hour that may be most of an hour old. What
-		// came since, and was more than before, is added: an outage is to be seen while it
-		// lasts. Until there is a long window, the last hour is all there is.
+		// came since, and was more than before, is added to the mean: an outage is to be
+		// seen while it lasts. The sample size stays that of the window, since it decides
+		// whether there is enough to judge by. Until there is a long window, the last hour
+		// is all there is.
 		over := func(what string) string {
 			hour := windowOf(what, time.Hour, namespace)
 			return fmt.Sprintf("(%s + clamp_min(%s - last_over_time(%s[%s]), 0) or %s)",
 				windowOf(what, length, namespace), hour, selector(what+settled, here), latelyLong, hour)
 		}
 		mean := fmt.Sprintf("%s / (%s > 0)", over(losses), over(events))
+		size := fmt.Sprintf("(%s or %s)", windowOf(events, length, namespace), windowOf(events, time.Hour, namespace))
 		recorded := func(name string, more ...string) string {
 			return selector(name, append([]string{here, window}, more...)...)
 		}
 		set := []monitoringv1.Rule{
-			record(SampleSize, spread(over(events), namespace, length), label),
+			record(SampleSize, spread(size, namespace, length), label),
 			record(MeanLoss, spread(mean, namespace, length), label),
 			record(Remaining, fmt.Sprintf("1 - %s / on (%s) group_left () max by (%s) (%s)",
 				recorded(MeanLoss), budgetKey, budgetKey, recorded(Budget)), label),

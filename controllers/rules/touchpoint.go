@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers/budget"
@@ -19,13 +21,17 @@ import (
 type ObjectRules struct {
 	// Groups record the object's own counts; none if it asks for none.
 	Groups []monitoringv1.RuleGroup
+	// Diagnosis records Complaints. It belongs into a rule object of its own, so that
+	// whatever befalls it the counts go on.
+	Diagnosis []monitoringv1.RuleGroup
 	// Problems are in the order of the spec.
 	Problems []Problem
 }
 
 // ForTouchpoint makes the rules that count a Touchpoint's own metrics: two for its
 // requests and for each of its pairs, two for each latency threshold that is promised
-// there, and for a survey one for its answers and two for each form of a promise.
+// there, and for a survey one for its answers and two for each form of a promise. One more
+// finds out what is wrong with them.
 //
 // slos are the ExperienceSLOs that cover the touchpoint; others do no harm but cost
 // rules.
@@ -37,6 +43,7 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 	c := touchpointCounts{
 		reader:     reader{namespace: touchpoint.Namespace, enforce: options.EnforceNamespaceLabel},
 		touchpoint: touchpoint,
+		diagnosis:  diagnosis{},
 	}
 	if metrics.Requests != nil {
 		c.requests(metrics.Requests)
@@ -51,7 +58,11 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 	for i := range metrics.Events {
 		c.pair(&metrics.Events[i])
 	}
-	return ObjectRules{Groups: grouped("sojourn-touchpoint-"+touchpoint.Name, tile, c.sets...), Problems: c.problems}
+	return ObjectRules{
+		Groups:    grouped("sojourn-touchpoint-"+touchpoint.Name, tile, c.sets...),
+		Diagnosis: c.diagnosis.group(touchpoint),
+		Problems:  c.problems,
+	}
 }
 
 // DependsOnPromises tells whether the rules of a Touchpoint depend on what is promised of
@@ -100,6 +111,37 @@ type touchpointCounts struct {
 	reader
 	touchpoint *v1alpha1.Touchpoint
 	sets       [][]monitoringv1.Rule
+	diagnosis  diagnosis
+}
+
+// The paths of the queries.
+const (
+	totalField  = "spec.metrics.requests.total"
+	errorsField = "spec.metrics.requests.errors"
+)
+
+func responsesField(survey *v1alpha1.SurveyMetrics) string {
+	return fmt.Sprintf("spec.metrics.surveys[%s].responses", survey.Type)
+}
+
+func goodField(pair *v1alpha1.EventMetrics) string {
+	return fmt.Sprintf("spec.metrics.events[%s].good", pair.Name)
+}
+
+func eventsField(pair *v1alpha1.EventMetrics) string {
+	return fmt.Sprintf("spec.metrics.events[%s].total", pair.Name)
+}
+
+// scoreLabel is the label that holds the score.
+func scoreLabel(survey *v1alpha1.SurveyMetrics) string { return cmp.Or(survey.ScoreLabel, "score") }
+
+// counter reads a selector of counters, and has it watched for being none.
+func (c *touchpointCounts) counter(field string, query v1alpha1.Query) *parser.VectorSelector {
+	vector := c.reader.counter(field, query)
+	if vector != nil {
+		c.diagnosis.falls(field, query, vector.String())
+	}
+	return vector
 }
 
 // add adds a set of rules, which get the labels of the touchpoint.
@@ -121,8 +163,8 @@ func (c *touchpointCounts) rest(def, good string) string {
 }
 
 func (c *touchpointCounts) requests(requests *v1alpha1.RequestMetrics) {
-	total := c.series("spec.metrics.requests.total", requests.Total)
-	failed := c.series("spec.metrics.requests.errors", requests.Errors)
+	total := c.counter(totalField, requests.Total)
+	failed := c.counter(errorsField, requests.Errors)
 	if total == nil || failed == nil {
 		return
 	}
@@ -133,17 +175,20 @@ func (c *touchpointCounts) requests(requests *v1alpha1.RequestMetrics) {
 }
 
 func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []meaning) {
-	histogram := c.series("spec.metrics.latency.histogram", latency.Histogram)
+	histogram := c.histogram(histogramField, latency.Histogram)
 	if histogram == nil {
 		return
 	}
+	classic := strings.HasSuffix(metricName(histogram), "_bucket")
+	all := with(histogram, labels.MustNewMatcher(labels.MatchEqual, labels.BucketLabel, "+Inf"))
+	var edges []string
 	for _, m := range promises {
 		if m.kind != "latency" {
 			continue
 		}
 		def, le := m.def(v1alpha1.SourceMetric), edge(m.threshold)
-		if strings.HasSuffix(metricName(histogram), "_bucket") {
-			all := with(histogram, labels.MustNewMatcher(labels.MatchEqual, labels.BucketLabel, "+Inf"))
+		if classic {
+			edges = append(edges, le)
 			within := with(histogram, leMatcher(le))
 			// Without a bucket at the threshold nothing is known.
 			c.add(counts(def, fmt.Sprintf("%s and on () %s", gained("", all), latest(within)), c.rest(def, gained("", within))))
@@ -151,21 +196,26 @@ func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []
 		}
 		// The fraction of nothing is NaN, which no comparison lets through. A product of
 		// floats that fell by a rounding must not look like a restart.
-		last := latest(histogram.String())
-		within := fmt.Sprintf("(round(histogram_fraction(0, %s, %s) * histogram_count(%s), 0.000001) >= 0 or 0 * histogram_count(%s))", le, last, last, last)
-		c.add(counts(def, gainedOf("", "histogram_count("+last+")"), c.rest(def, gainedOf("", within))))
+		count := func(last string) string { return fmt.Sprintf("histogram_count(%s)", last) }
+		within := func(last string) string {
+			return fmt.Sprintf("(round(histogram_fraction(0, %s, %s) * %s, 0.000001) >= 0 or 0 * %s)", le, last, count(last), count(last))
+		}
+		now, before := latest(histogram.String()), latestBefore(histogram.String())
+		c.add(counts(def, gainedOf("", count(now), count(before)), c.rest(def, gainedOf("", within(now), within(before)))))
+	}
+	if classic {
+		c.diagnosis.falls(histogramField, latency.Histogram, all)
+		c.diagnosis.edges(latency.Histogram, histogram, edges)
 	}
 }
 
 func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []meaning) {
-	responses := c.series(fmt.Sprintf("spec.metrics.surveys[%s].responses", survey.Type), survey.Responses)
+	responses := c.counter(responsesField(survey), survey.Responses)
 	if responses == nil {
 		return
 	}
-	label := survey.ScoreLabel
-	if label == "" {
-		label = "score"
-	}
+	label := scoreLabel(survey)
+	c.diagnosis.unlabelled(responsesField(survey), survey.Responses, responses, label)
 	instrument := strings.ToLower(string(survey.Type))
 	// Some tools write 5 as 5.0.
 	rules := []monitoringv1.Rule{record(touchpointResponses,
@@ -192,8 +242,7 @@ func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []mea
 }
 
 func (c *touchpointCounts) pair(pair *v1alpha1.EventMetrics) {
-	field := fmt.Sprintf("spec.metrics.events[%s].", pair.Name)
-	good, total := c.series(field+"good", pair.Good), c.series(field+"total", pair.Total)
+	good, total := c.counter(goodField(pair), pair.Good), c.counter(eventsField(pair), pair.Total)
 	if good == nil || total == nil {
 		return
 	}

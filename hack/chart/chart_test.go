@@ -232,6 +232,22 @@ func TestValues(t *testing.T) {
 		"manager": {values{"manager": values{"replicas": 2, "ruleLabels": values{"release": "p"}, "extraArgs": []any{"--log-level=debug"}}}, map[string]string{
 			manager: `"args":["--leader-elect","--rules-namespace=sojourn-system","--rule-labels=release=p","--log-level=debug"]`,
 		}},
+		"no Prometheus": {values{"prometheus": values{"secret": "access", "bearerTokenKey": "token"}}, map[string]string{
+			manager: `"args":["--leader-elect","--rules-namespace=sojourn-system"],`,
+		}},
+		"Prometheus": {values{"prometheus": values{"url": "http://prometheus.monitoring.svc:9090", "interval": "1m"}}, map[string]string{
+			manager: `"--prometheus-url=http://prometheus.monitoring.svc:9090","--observe-interval=1m"]`,
+		}},
+		"access to Prometheus": {values{"prometheus": values{
+			"url": "https://mimir/prometheus", "tenant": "shop", "secret": "access",
+			"bearerTokenKey": "token", "caKey": "ca.crt", "clientCertKey": "tls.crt", "clientKeyKey": "tls.key",
+		}}, map[string]string{
+			manager: `"--prometheus-tenant=shop","--prometheus-bearer-token-file=/etc/prometheus-access/token","--prometheus-ca-file=/etc/prometheus-access/ca.crt",` +
+				`"--prometheus-client-cert-file=/etc/prometheus-access/tls.crt","--prometheus-client-key-file=/etc/prometheus-access/tls.key"]`,
+		}},
+		"Secret for Prometheus": {values{"prometheus": values{"url": "https://mimir", "secret": "access", "caKey": "ca.crt"}}, map[string]string{
+			manager: `"volumes":[{"name":"prometheus-access","secret":{"secretName":"access"}}]`,
+		}},
 		"replicas": {values{"manager": values{"replicas": 2}}, map[string]string{manager: `"replicas":2`}},
 		"location": {values{"prober": values{"location": "eu-west"}}, map[string]string{prober: `"--location=eu-west"`}},
 		"no prober": {values{"prober": values{"enabled": false}, "serviceMonitors": values{"enabled": true}}, map[string]string{
@@ -279,6 +295,9 @@ func TestMistakes(t *testing.T) {
 		"/image/pullPolicy":         {"image": values{"pullPolicy": "Sometimes"}},
 		"/serviceMonitors/enabled":  {"serviceMonitors": values{"enabled": "yes"}},
 		"/manager/extraArgs/0":      {"manager": values{"extraArgs": []any{"log-level=debug"}}},
+		"/prometheus/url":           {"prometheus": values{"url": "prometheus:9090"}},
+		"/prometheus/secret":        {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
+		"/prometheus/interval":      {"prometheus": values{"interval": "often"}},
 		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
 	} {
 		if _, _, err := template(t, set); err == nil || !strings.Contains(err.Error(), want) {

@@ -27,6 +27,8 @@ type PrometheusOptions struct {
 	Dir string
 	// Binary replaces the built Prometheus, for instance by a 2.x of the system's.
 	Binary string
+	// ListenAddress is host:port. Default: a free port of 127.0.0.1.
+	ListenAddress string
 	// RuleDir is where *.yaml is read as rules. Default: rules below Dir.
 	RuleDir string
 	// StorageDir holds the series. Default: data below Dir. Blocks placed there
@@ -121,11 +123,15 @@ func (p *Prometheus) start(ctx context.Context, options PrometheusOptions) (err 
 	if err := os.WriteFile(configFile, config, 0o644); err != nil {
 		return err
 	}
-	port, err := freePort()
-	if err != nil {
-		return err
+	address := options.ListenAddress
+	if address == "" {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		address = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	p.URL = fmt.Sprintf("http://127.0.0.1:%d", port)
+	p.URL = "http://" + address
 	client, err := api.NewClient(api.Config{Address: p.URL})
 	if err != nil {
 		return err
@@ -135,7 +141,7 @@ func (p *Prometheus) start(ctx context.Context, options PrometheusOptions) (err 
 	flags := append([]string{
 		"--config.file=" + configFile,
 		"--storage.tsdb.path=" + storage,
-		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port),
+		"--web.listen-address=" + address,
 		"--web.enable-lifecycle",
 	}, options.ExtraFlags...)
 	if p.process, err = startProcess(p.Dir, PrometheusBinary, binary, flags...); err != nil {

@@ -109,7 +109,8 @@ func (o objects) groups() []monitoringv1.RuleGroup {
 			}
 		}
 		for _, name := range names {
-			groups = append(groups, rules.ForTouchpoint(in.Touchpoints[name], covering[name], rules.Options{}).Groups...)
+			own := rules.ForTouchpoint(in.Touchpoints[name], covering[name], rules.Options{})
+			groups = append(append(groups, own.Groups...), own.Diagnosis...)
 		}
 		for _, object := range rules.ForNamespace(namespace, slos, in, nil) {
 			groups = append(groups, object.Groups...)

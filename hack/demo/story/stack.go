@@ -60,6 +60,8 @@ type Stack struct {
 
 	// Targets are the addresses that Prometheus scrapes, by job.
 	Targets map[string]string
+
+	prometheusAddress string
 }
 
 // NewStack prepares a stack that writes below dir.
@@ -120,14 +122,19 @@ func (s *Stack) start(ctx context.Context, program, readyURL string, arguments .
 	return StartProgram(ctx, s.path("logs"), filepath.Join(s.Programs, program), readyURL, arguments...)
 }
 
-// StartManager starts the operator.
+// StartManager starts the operator. It will ask a Prometheus that starts later, at an
+// address that is chosen here.
 func (s *Stack) StartManager(ctx context.Context) error {
 	health, err := freeAddress()
 	if err != nil {
 		return err
 	}
+	if s.prometheusAddress, err = freeAddress(); err != nil {
+		return err
+	}
 	s.Manager, err = s.start(ctx, "manager", "http://"+health+"/readyz",
-		"--rules-namespace="+SystemNamespace, "--metrics-bind-address=0", "--health-probe-bind-address="+health)
+		"--rules-namespace="+SystemNamespace, "--metrics-bind-address=0", "--health-probe-bind-address="+health,
+		"--prometheus-url=http://"+s.prometheusAddress)
 	return err
 }
 
@@ -186,7 +193,7 @@ func (s *Stack) StorageDir() string { return s.path("prometheus", "data") }
 // service discovery attaches it; honor_labels keeps the series' own.
 func (s *Stack) StartPrometheus(ctx context.Context) (err error) {
 	options := localstack.PrometheusOptions{
-		Dir: s.path("prometheus"), StorageDir: s.StorageDir(),
+		Dir: s.path("prometheus"), StorageDir: s.StorageDir(), ListenAddress: s.prometheusAddress,
 		ScrapeInterval: ScrapeInterval, EvaluationInterval: ScrapeInterval,
 		AlertmanagerURLs: []string{s.Alertmanager.URL},
 		ExtraFlags:       []string{"--storage.tsdb.retention.time=90d"},

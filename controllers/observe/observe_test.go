@@ -1,0 +1,266 @@
+package observe
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/model"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sojourn-dev/sojourn/controllers/rules"
+)
+
+func newObserver(t *testing.T, options Options, log logr.Logger) *Observer {
+	t.Helper()
+	if err := options.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	o, err := New(options, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// answering is a Prometheus that answers as told.
+func answering(t *testing.T, answer func(http.ResponseWriter, *http.Request)) *httptest.Server {
+	server := httptest.NewServer(http.HandlerFunc(answer))
+	t.Cleanup(server.Close)
+	return server
+}
+
+const nothing = `{"status":"success","data":{"resultType":"vector","result":[]}}`
+
+func TestNonsenseIsAFailure(t *testing.T) {
+	for want, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		reasonRefused:     func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "who are you", http.StatusUnauthorized) },
+		reasonServerError: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "oops", http.StatusBadGateway) },
+		reasonNonsense:    func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>Welcome</html>") },
+		"nonsense, a scalar": func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}`)
+		},
+		"nonsense, elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
+		reasonPartial: func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, strings.Replace(nothing, "{", `{"warnings":["a store is away"],`, 1))
+		},
+		reasonTooLarge: func(w http.ResponseWriter, _ *http.Request) {
+			line := strings.Repeat(" ", 1<<20)
+			for range 17 {
+				io.WriteString(w, line)
+			}
+			io.WriteString(w, nothing)
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			o := newObserver(t, Options{URL: answering(t, answer).URL}, logr.Discard())
+			err := o.round(t.Context())
+			var failed failure
+			if !errors.As(err, &failed) || !strings.HasPrefix(want, failed.reason) {
+				t.Errorf("%#v", err)
+			}
+			if _, known := o.Complaints(types.NamespacedName{}); known {
+				t.Error("something is known now")
+			}
+		})
+	}
+	gone := answering(t, nil)
+	gone.Close()
+	var failed failure
+	if err := newObserver(t, Options{URL: gone.URL}, logr.Discard()).round(t.Context()); !errors.As(err, &failed) || failed.reason != reasonUnreachable {
+		t.Errorf("%#v", err)
+	}
+	if got := reasonOf(fmt.Errorf("asking: %w", context.DeadlineExceeded)); got != reasonTimeout {
+		t.Error(got)
+	}
+}
+
+func TestOneLineForEachChange(t *testing.T) {
+	var lines []string
+	o := newObserver(t, Options{URL: "http://127.0.0.1:1"}, funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
+	before := testutil.ToFloat64(failuresTotal.WithLabelValues(reasonTimeout))
+	for _, err := range []error{nil, failure{reasonTimeout, io.EOF}, failure{reasonTimeout, io.EOF}, failure{reasonRefused, io.EOF}, nil, nil} {
+		o.judge(err)
+	}
+	if len(lines) != 3 || !strings.Contains(lines[0], reasonTimeout) || !strings.Contains(lines[1], reasonRefused) || !strings.Contains(lines[2], "again") {
+		t.Errorf("%q", lines)
+	}
+	if n := testutil.ToFloat64(failuresTotal.WithLabelValues(reasonTimeout)) - before; n != 2 {
+		t.Errorf("%v timeouts", n)
+	}
+	if at := testutil.ToFloat64(lastSuccess); at < float64(time.Now().Add(-time.Minute).Unix()) {
+		t.Errorf("last success at %v", at)
+	}
+}
+
+func TestBackOff(t *testing.T) {
+	o := Options{Interval: 30 * time.Second}
+	for failures, want := range map[int]time.Duration{0: 30 * time.Second, 1: time.Minute, 3: 4 * time.Minute, 4: 5 * time.Minute, 1 << 30: 5 * time.Minute} {
+		if got := o.interval(failures); got != want {
+			t.Errorf("after %d failures: %v, want %v", failures, got, want)
+		}
+	}
+	if got := (Options{Interval: time.Hour}).interval(3); got != time.Hour {
+		t.Errorf("slower than the slowest: %v", got)
+	}
+}
+
+// TestAsWhom: what is shown to Prometheus, and only to it.
+func TestAsWhom(t *testing.T) {
+	var got http.Header
+	var form string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got, form = r.Header, r.FormValue("query")
+		io.WriteString(w, nothing)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ca := write("ca", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	token := write("token", "first\n")
+	if err := newObserver(t, Options{URL: server.URL}, logr.Discard()).round(t.Context()); err == nil {
+		t.Error("any certificate is good")
+	}
+	o := newObserver(t, Options{URL: server.URL, CAFile: ca, BearerTokenFile: token, Tenant: "shop", Namespaces: []string{"shop", "bank"}}, logr.Discard())
+	for _, want := range []string{"first", "second"} {
+		write("token", want)
+		if err := o.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got.Get("Authorization") != "Bearer "+want || got.Get("X-Scope-OrgID") != "shop" {
+			t.Errorf("headers %v", got)
+		}
+	}
+	if want := `last_over_time(sojourn:touchpoint_complaint:info{namespace=~"shop|bank"}[360000ms])`; form != want {
+		t.Errorf("asked %s, want %s", form, want)
+	}
+	if _, err := New(Options{URL: server.URL, CAFile: filepath.Join(dir, "none")}, logr.Discard()); err == nil {
+		t.Error("a file that is not there is no fault")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	if err := (Options{}).Validate(); err != nil {
+		t.Error(err)
+	}
+	if o, err := New(Options{}, logr.Discard()); o != nil || err != nil {
+		t.Error(o, err)
+	}
+	for want, bad := range map[string]Options{
+		"user name or password": {URL: "http://me:secret@prometheus"},
+		"no http":               {URL: "prometheus:9090"},
+		"cannot be read":        {URL: "http://%zz"},
+		"query":                 {URL: "http://prometheus?x=y"},
+		"belong together":       {URL: "http://prometheus", ClientCertFile: "cert"},
+		"too short":             {URL: "http://prometheus", Interval: time.Millisecond},
+	} {
+		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: %v, want %s", bad, err, want)
+		}
+	}
+}
+
+func sample(labels ...string) *model.Sample {
+	metric := model.Metric{}
+	for i := 0; i < len(labels); i += 2 {
+		metric[model.LabelName(labels[i])] = model.LabelValue(labels[i+1])
+	}
+	return &model.Sample{Metric: metric, Value: 1}
+}
+
+func complaint(touchpoint, kind string, more ...string) *model.Sample {
+	return sample(append([]string{"namespace", "shop", "touchpoint", touchpoint, "complaint", kind, "field", "f", "query", "q"}, more...)...)
+}
+
+func TestComplaintsAreRead(t *testing.T) {
+	found := complaintsIn(model.Vector{
+		complaint("checkout", rules.ComplaintEdge, "le", "0.5"), complaint("checkout", rules.ComplaintEdge, "le", "+Inf"),
+		complaint("checkout", rules.ComplaintFalls), complaint("checkout", rules.ComplaintEdge, "le", "0.25"),
+		complaint("checkout", rules.ComplaintEdge, "le", "0.250"), complaint("checkout", rules.ComplaintEdge, "le", "low"),
+		complaint("search", rules.ComplaintEdge, "le", "+Inf"),
+		sample("namespace", "shop"), sample("touchpoint", "checkout", "complaint", "falls"), sample(),
+	})
+	if got, want := fmt.Sprint(found), "map[shop/checkout:[{edge f q [0.25 0.5]} {falls f q []}] shop/search:[{edge f q []}]]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// woken lists whom an answer wakes.
+func (o *Observer) woken(ctx context.Context, answer ...*model.Sample) string {
+	ctx, cancel := context.WithCancel(ctx)
+	list := make(chan string)
+	go func() {
+		var woken []string
+		for {
+			select {
+			case e := <-o.edgesChanged:
+				woken = append(woken, "edges of "+e.Object.GetName())
+			case e := <-o.metricsChanged:
+				woken = append(woken, "metrics of "+e.Object.GetName())
+			case <-ctx.Done():
+				list <- strings.Join(woken, ", ")
+				return
+			}
+		}
+	}()
+	o.take(ctx, complaintsIn(answer))
+	o.judge(nil)
+	cancel()
+	return <-list
+}
+
+func TestOnlyNewsWakes(t *testing.T) {
+	o := newObserver(t, Options{URL: "http://127.0.0.1:1"}, logr.Discard())
+	now := time.Now()
+	o.now = func() time.Time { return now }
+	edge := func(le string) *model.Sample { return complaint("checkout", rules.ComplaintEdge, "le", le) }
+	falls := complaint("checkout", rules.ComplaintFalls)
+	expect := func(want string, answer ...*model.Sample) {
+		t.Helper()
+		if got := o.woken(t.Context(), answer...); got != want {
+			t.Errorf("woken: %q, want %q", got, want)
+		}
+	}
+	expect("")
+	expect("edges of checkout", edge("0.5"), edge("0.25"))
+	expect("", edge("0.25"), edge("0.5"))
+	expect("edges of checkout", edge("0.25"))
+	expect("metrics of checkout", edge("0.25"), falls)
+	expect("edges of checkout", falls)
+
+	// A Prometheus that was away has missed evaluations, and is silent for that.
+	o.judge(failure{reasonUnreachable, io.EOF})
+	expect("")
+	now = now.Add(o.options.Standing - time.Second)
+	expect("metrics of search", complaint("search", rules.ComplaintFalls))
+	now = now.Add(2 * time.Second)
+	expect("metrics of checkout", complaint("search", rules.ComplaintFalls))
+	if complaints, known := o.Complaints(types.NamespacedName{Namespace: "shop", Name: "checkout"}); len(complaints) > 0 || !known {
+		t.Error(complaints, known)
+	}
+}
+
+func TestNobodyObserves(t *testing.T) {
+	var o *Observer
+	if complaints, known := o.Complaints(types.NamespacedName{Namespace: "shop", Name: "checkout"}); complaints != nil || !known {
+		t.Error(complaints, known)
+	}
+}
