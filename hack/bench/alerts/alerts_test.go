@@ -29,9 +29,9 @@ func TestFirings(t *testing.T) {
 	}{
 		{"ends at once", alert{condition: on(3, 4, 7)}, []firing{{3, 5}, {7, 8}}},
 		{"for", alert{condition: on(3, 5, 6, 7, 8), wait: 2 * step}, []firing{{7, 9}}},
-		{"keep_firing_for", alert{condition: on(3, 6, 12), keep: 2 * step}, []firing{{3, 9}, {12, 15}}},
-		{"held", alert{condition: on(3), hold: on(1, 2, 4, 5, 7)}, []firing{{3, 6}}},
-		{"held and kept", alert{condition: on(3), hold: on(4, 6, 10), keep: step}, []firing{{3, 8}}},
+		{"held", alert{condition: on(3), held: on(1, 2, 4, 5, 7), ending: ending{step, step}}, []firing{{3, 6}}},
+		{"held until calm", alert{condition: on(3), held: on(1, 2, 4, 6, 10), ending: ending{2 * step, step}}, []firing{{3, 8}}},
+		{"remembered", alert{condition: on(3), held: on(4, 6, 9), ending: ending{step, 2 * step}}, []firing{{3, 5}, {6, 7}}},
 		{"to the end", alert{condition: on(20)}, []firing{{20, 21}}},
 	} {
 		got := test.alert.firings(quiet)
@@ -97,15 +97,42 @@ func TestGeneratedRulesFireAsSimulated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := generatedSet(groups)
-	if err != nil {
-		t.Fatal(err)
+	for _, when := range timetables {
+		rules, err := generatedSet(groups, when)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := compare(t.Context(), groups, when, rules, some, length, 1, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.differing > 0 || got.firing == 0 {
+			t.Errorf("%+v: %+v", when, got)
+		}
 	}
-	got, err := compare(t.Context(), groups, rules, some, length, 1, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.differing > 0 || got.firing == 0 {
-		t.Errorf("%+v", got)
+}
+
+// A quarter of an hour is known as soon as the groups have been evaluated in turn.
+func TestWindowsEndWithWhatIsWritten(t *testing.T) {
+	for _, test := range []struct {
+		when       timetable
+		k          int
+		short, end int // of windows of a day and of three days
+		week       int
+	}{
+		// At 1:00 the sums of 0:45 know the tile of 0:35, and those of 0:30 that of 0:20.
+		{slowest, 12, 59, 30, 15},
+		// At 1:03 the sums of 0:55 know the tile of 0:48, and those of 0:51 too.
+		{timetable{steady: 3, quarters: 10, long: 21}, 12, 62, 45, 45},
+	} {
+		if got := test.when.added(day).end(test.k); got != test.short {
+			t.Errorf("%+v: a day ends with minute %d, want %d", test.when, got, test.short)
+		}
+		if got := test.when.added(3 * day).end(test.k); got != test.end {
+			t.Errorf("%+v: three days end with minute %d, want %d", test.when, got, test.end)
+		}
+		if got := test.when.added(week).end(test.k); got != test.week {
+			t.Errorf("%+v: a week ends with minute %d, want %d", test.when, got, test.week)
+		}
 	}
 }

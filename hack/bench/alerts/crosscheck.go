@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,8 +69,8 @@ func (a *agreement) add(other agreement) {
 
 // compare has Prometheus evaluate rules over the answers of trials and compares with a
 // rule set.
-func compare(ctx context.Context, groups []monitoringv1.RuleGroup, rules ruleset, trials []trial, length time.Duration, seed uint64, progress func()) (agreement, error) {
-	w, err := newWorld(groups, trials, seed)
+func compare(ctx context.Context, groups []monitoringv1.RuleGroup, when timetable, rules ruleset, trials []trial, length time.Duration, seed uint64, progress func()) (agreement, error) {
+	w, err := newWorld(groups, when, trials, seed)
 	if err != nil {
 		return agreement{}, err
 	}
@@ -77,7 +78,7 @@ func compare(ctx context.Context, groups []monitoringv1.RuleGroup, rules ruleset
 	expected := map[string][]bool{}
 	for _, t := range trials {
 		for _, a := range rules.alerts {
-			fires := make([]bool, len(t.tiles.events))
+			fires := make([]bool, t.tiles.last()+1)
 			for _, f := range a.firings(t.tiles) {
 				for k := f.from; k < f.until && k < len(fires); k++ {
 					fires[k] = true
@@ -87,7 +88,8 @@ func compare(ctx context.Context, groups []monitoringv1.RuleGroup, rules ruleset
 		}
 	}
 	var result agreement
-	for now := time.Duration(0); now <= length; now += time.Minute {
+	for minute := 0; minute <= int(length/time.Minute); minute++ {
+		now := time.Duration(minute) * time.Minute
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
@@ -97,13 +99,14 @@ func compare(ctx context.Context, groups []monitoringv1.RuleGroup, rules ruleset
 		if err := w.tick(now); err != nil {
 			return result, err
 		}
-		if now%step != 0 || now < day { // a day until windows of hours are what they say
+		k := minute / minutesPerStep
+		if minute != when.now(k) {
 			continue
 		}
 		fires := w.firing()
 		for name, at := range expected {
 			result.evaluations++
-			want := at[now/step]
+			want := at[k]
 			if fires[name] {
 				result.firing++
 			}
@@ -127,14 +130,15 @@ type world struct {
 	scores []*scoreCounters
 }
 
+// scheduled is a group with its interval and the time within it, in minutes.
 type scheduled struct {
 	*promrules.Group
-	every time.Duration
+	every, offset int
 }
 
-// newWorld loads rule groups. Pages are evaluated as seldom as the windows they read
-// change, and what never changes as seldom as Prometheus's lookback allows.
-func newWorld(groups []monitoringv1.RuleGroup, trials []trial, seed uint64) (*world, error) {
+// newWorld loads rule groups. What never changes is evaluated as seldom as Prometheus's
+// lookback allows.
+func newWorld(groups []monitoringv1.RuleGroup, when timetable, trials []trial, seed uint64) (*world, error) {
 	dir, err := os.MkdirTemp("", "sojourn-bench-alerts-")
 	if err != nil {
 		return nil, err
@@ -176,17 +180,30 @@ func newWorld(groups []monitoringv1.RuleGroup, trials []trial, seed uint64) (*wo
 		group.RestoreForState(epoch) // until then a rule writes no ALERTS
 		byName[group.Name()] = group
 	}
-	for _, group := range groups { // in their order: what is recorded comes before what reads it
-		g := byName[group.Name]
-		every := g.Interval()
-		switch {
-		case len(g.AlertingRules()) > 0:
-			every = step
-		case strings.HasPrefix(group.Name, "sojourn-touchpoints"):
-			every = 4 * time.Minute
+	const rare = 4
+	for _, group := range groups {
+		g := scheduled{Group: byName[group.Name]}
+		g.every = int(g.Interval() / time.Minute)
+		switch kind, _, _ := strings.Cut(group.Name, "."); {
+		case kind == "sojourn-steady":
+			g.offset = when.steady
+		case kind == "sojourn-quarters":
+			g.offset = when.quarters
+		case kind == "sojourn-long":
+			g.offset = when.long
+		case g.every == 2:
+			g.every = rare
 		}
-		w.groups = append(w.groups, scheduled{g, every})
+		w.groups = append(w.groups, g)
 	}
+	// Touchpoints' labels come last in the files and first in what depends on what.
+	first := func(g scheduled) int {
+		if strings.HasPrefix(g.Name(), "sojourn-touchpoints") {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(w.groups, func(a, b scheduled) int { return first(a) - first(b) })
 	for _, t := range trials {
 		w.scores = append(w.scores, newScoreCounters(t, seeded(seed, "scores "+t.name, 0)))
 	}
@@ -207,17 +224,14 @@ func (w *world) tick(since time.Duration) error {
 	if err := app.Commit(); err != nil {
 		return err
 	}
-	// Touchpoints' labels come last in the files and first in what depends on what.
-	for _, labelled := range []bool{true, false} {
-		for _, group := range w.groups {
-			if strings.HasPrefix(group.Name(), "sojourn-touchpoints") != labelled || since%group.every != 0 {
-				continue
-			}
-			group.Eval(context.Background(), now)
-			for _, rule := range group.Rules() {
-				if err := rule.LastError(); err != nil {
-					return fmt.Errorf("%s at %s: %w", rule.Name(), since, err)
-				}
+	for _, group := range w.groups {
+		if minute := int(since / time.Minute); minute < group.offset || (minute-group.offset)%group.every != 0 {
+			continue
+		}
+		group.Eval(context.Background(), now)
+		for _, rule := range group.Rules() {
+			if err := rule.LastError(); err != nil {
+				return fmt.Errorf("%s at %s: %w", rule.Name(), since, err)
 			}
 		}
 	}
@@ -282,12 +296,15 @@ func (c *scoreCounters) scrape(app storage.Appender, now time.Duration) error {
 	return nil
 }
 
+// timetables are those by which rules are compared.
+var timetables = []timetable{slowest, {steady: 3, quarters: 10, long: 21}}
+
 // crosscheck runs the real rules beside the simulation: ours over two weeks at every rate
-// and degradation, those of the peers over one at a few, since rate() over days of raw
+// and degradation and by two timetables, those of the peers over one at a few, since rate() over days of raw
 // counters is slow.
 func crosscheck(ctx context.Context, seed uint64, tell func(string, ...any)) (mine, others agreement, err error) {
 	const length, peerLength = 2 * week, week
-	halves := make([][]trial, max(1, runtime.GOMAXPROCS(0)))
+	halves := make([][]trial, max(len(timetables), runtime.GOMAXPROCS(0)))
 	for i, t := range trials(rates, degradations, week, length, seed) {
 		halves[i%len(halves)] = append(halves[i%len(halves)], t)
 	}
@@ -295,6 +312,7 @@ func crosscheck(ctx context.Context, seed uint64, tell func(string, ...any)) (mi
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	for i, some := range halves {
+		when := timetables[i%len(timetables)]
 		workers.Go(func() error {
 			var names []string
 			for _, t := range some {
@@ -304,12 +322,12 @@ func crosscheck(ctx context.Context, seed uint64, tell func(string, ...any)) (mi
 			if err != nil {
 				return err
 			}
-			rules, err := generatedSet(groups)
+			rules, err := generatedSet(groups, when)
 			if err != nil {
 				return err
 			}
 			days := 0
-			results[i], err = compare(ctx, groups, rules, some, length, seed, func() {
+			results[i], err = compare(ctx, groups, when, rules, some, length, seed, func() {
 				if days++; i == 0 && days%7 == 1 {
 					tell("generated rules: day %d of %d", days-1, int(length/day))
 				}
@@ -327,7 +345,7 @@ func crosscheck(ctx context.Context, seed uint64, tell func(string, ...any)) (mi
 		workers.Go(func() error {
 			some := trials([]float64{10, 100}, []float64{0.3}, 3*day, peerLength, seed)
 			var err error
-			p.result, err = compare(ctx, []monitoringv1.RuleGroup{peerRules(p.name, p.alerts)}, theirs(p.name, p.alerts, allowed), some, peerLength, seed,
+			p.result, err = compare(ctx, []monitoringv1.RuleGroup{peerRules(p.name, p.alerts)}, slowest, theirs(p.name, p.alerts, allowed), some, peerLength, seed,
 				func() {})
 			tell("rules of %s: done", p.name)
 			return err

@@ -93,29 +93,39 @@ func needed(groups []monitoringv1.RuleGroup, alert string) ([]monitoringv1.RuleG
 	return kept, nil
 }
 
-// endings reads from the generated alerts how they end.
-func endings(groups []monitoringv1.RuleGroup) (firingRule, error) {
-	found := map[firingRule]bool{}
+// endingOf reads from the generated alerts how they end.
+func endingOf(groups []monitoringv1.RuleGroup) (ending, error) {
+	found := map[ending]bool{}
 	for _, group := range groups {
 		for _, rule := range group.Rules {
 			if rule.Alert == "" {
 				continue
 			}
-			var ending firingRule
-			if rule.KeepFiringFor != nil {
-				keep, err := model.ParseDuration(string(*rule.KeepFiringFor))
-				if err != nil {
-					return ending, fmt.Errorf("%s: keep_firing_for: %w", rule.Alert, err)
-				}
-				ending.keep = time.Duration(keep)
+			if rule.For != nil || rule.KeepFiringFor != nil {
+				return ending{}, fmt.Errorf("%s: the simulation knows neither for nor keep_firing_for", rule.Alert)
 			}
-			ending.hold = strings.Contains(rule.Expr.String(), "ALERTS{")
-			found[ending] = true
+			expr, err := promql.ParseExpr(rule.Expr.String())
+			if err != nil {
+				return ending{}, fmt.Errorf("%s: %w", rule.Alert, err)
+			}
+			var e ending
+			parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+				if matrix, is := node.(*parser.MatrixSelector); is {
+					switch name := matrix.VectorSelector.(*parser.VectorSelector).Name; {
+					case name == "ALERTS":
+						e.memory = matrix.Range
+					case strings.HasPrefix(name, "sojourn:slo_over:"):
+						e.calm = matrix.Range
+					}
+				}
+				return nil
+			})
+			found[e] = true
 		}
 	}
 	all := slices.Collect(maps.Keys(found))
 	if len(all) != 1 {
-		return firingRule{}, fmt.Errorf("survey alerts end in %d ways, expected one", len(all))
+		return ending{}, fmt.Errorf("survey alerts end in %d ways, expected one", len(all))
 	}
 	return all[0], nil
 }

@@ -39,7 +39,7 @@ Usage of %s:
   go run ./hack/bench/alerts [flags]
 
 Examples:
-  # The whole benchmark: about five minutes on two cores.
+  # The whole benchmark: three to five minutes on two cores.
   go run ./hack/bench/alerts
 
   # A quick look.
@@ -48,11 +48,11 @@ Examples:
   # What if there were other tiers? Severity, window, factor and z of each.
   go run ./hack/bench/alerts --tier page:1d:1.5:3.09 --tier ticket:2d:1:2 --tier ticket:7d:1:2
 
-  # What if alerts went on for two days after they burned last?
-  go run ./hack/bench/alerts --keep 48h
+  # What if alerts went on until the mean has been below the threshold for a day?
+  go run ./hack/bench/alerts --calm 24h
 
   # What if an alert ended as soon as the lower bound is below its threshold?
-  go run ./hack/bench/alerts --hold=false
+  go run ./hack/bench/alerts --calm 0
 
 Flags:
 `
@@ -63,9 +63,9 @@ type options struct {
 	repetitions int
 	check       bool
 	tiers       []budget.Tier
-	// ending is how alerts end; where it is not to be tried, as generated.
-	ending           firingRule
-	tryKeep, tryHold bool
+	// ending is how alerts end: as generated, or with another calm if that is to be tried.
+	ending  ending
+	tryCalm bool
 	// asWritten tells that the generated rules are simulated, not others.
 	asWritten bool
 }
@@ -88,20 +88,16 @@ func main() {
 		o.tiers = append(o.tiers, tier)
 		return err
 	})
-	flags.DurationVar(&o.ending.keep, "keep", 0, "`duration` for which an alert fires on after it burned last, to try in place of the generated one")
-	flags.BoolVar(&o.ending.hold, "hold", false, "whether an alert, once begun by the lower bound, goes on while the mean is above the threshold, to try in place of what is generated")
+	flags.DurationVar(&o.ending.calm, "calm", 0, "`duration` for which the mean must have been below its threshold for an alert to end, to try in place of the generated one; 0 to end as soon as the lower bound is below")
 	switch err := flags.Parse(os.Args[1:]); {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil:
 		os.Exit(2)
 	}
-	flags.Visit(func(f *flag.Flag) {
-		o.tryKeep = o.tryKeep || f.Name == "keep"
-		o.tryHold = o.tryHold || f.Name == "hold"
-	})
-	if flags.NArg() > 0 || o.years < 1 || o.repetitions < 1 {
-		fmt.Fprintln(os.Stderr, "alerts: takes no arguments, and at least one year and repetition; see --help")
+	flags.Visit(func(f *flag.Flag) { o.tryCalm = o.tryCalm || f.Name == "calm" })
+	if flags.NArg() > 0 || o.years < 1 || o.repetitions < 1 || o.ending.calm < 0 || o.ending.calm%step != 0 {
+		fmt.Fprintln(os.Stderr, "alerts: takes no arguments, at least one year and repetition, and a calm of whole five minutes; see --help")
 		os.Exit(2)
 	}
 	out := bufio.NewWriter(os.Stdout)
@@ -113,12 +109,12 @@ func main() {
 }
 
 // generatedSet is what the generated rules come to in the simulation.
-func generatedSet(groups []monitoringv1.RuleGroup) (ruleset, error) {
-	ending, err := endings(groups)
+func generatedSet(groups []monitoringv1.RuleGroup, when timetable) (ruleset, error) {
+	ending, err := endingOf(groups)
 	if err != nil {
 		return ruleset{}, err
 	}
-	return ours(budget.Tiers(budget.Survey, 28*day), ending, allowed, floor), nil
+	return ours(budget.Tiers(budget.Survey, 28*day), ending, allowed, floor, when), nil
 }
 
 // candidate is the generated rule set, or the one to try.
@@ -127,21 +123,19 @@ func candidate(o *options) (ruleset, error) {
 	if err != nil {
 		return ruleset{}, err
 	}
-	ending, err := endings(groups)
+	generated, err := endingOf(groups)
 	if err != nil {
 		return ruleset{}, err
 	}
-	o.asWritten = o.tiers == nil && !o.tryKeep && !o.tryHold
+	o.asWritten = o.tiers == nil && !o.tryCalm
 	if o.tiers == nil {
 		o.tiers = budget.Tiers(budget.Survey, 28*day)
 	}
-	if !o.tryKeep {
-		o.ending.keep = ending.keep
+	o.ending.memory = generated.memory
+	if !o.tryCalm {
+		o.ending = generated
 	}
-	if !o.tryHold {
-		o.ending.hold = ending.hold
-	}
-	return ours(o.tiers, o.ending, allowed, floor), nil
+	return ours(o.tiers, o.ending, allowed, floor, slowest), nil
 }
 
 func run(ctx context.Context, o options, out report) error {
@@ -192,7 +186,7 @@ func run(ctx context.Context, o options, out report) error {
 		return err
 	}
 	out.states(exact, average)
-	out.goals(well, found, exact)
+	out.goals(well, found, exact, average)
 
 	switch {
 	case !o.check:

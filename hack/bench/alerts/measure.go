@@ -187,7 +187,7 @@ func cleared(rules ruleset, t tiles, recovery time.Duration) (all, pages []float
 }
 
 // measureStates judges the budget of a touchpoint with one answer a day over 28 days, at
-// every hour of a year: with exactly one each day, and with one on average.
+// every step of a year: with exactly one each day, and with one on average.
 func measureStates(ctx context.Context, allowed, bad float64, floor, years int, seed uint64) (exact, average map[budget.State]float64, err error) {
 	type counts map[budget.State]int
 	judge := func(arrivals func(repetition int) []answer) (map[budget.State]float64, error) {
@@ -195,10 +195,9 @@ func measureStates(ctx context.Context, allowed, bad float64, floor, years int, 
 			const length = warmup + year
 			t := tiled(arrivals(repetition), length)
 			found := counts{}
-			w := window{int(28 * day / step), true}
-			for k := int(warmup / step); k <= t.last(); k += stepsPerHour {
-				n, lost := w.sums(t, k)
-				found[budget.Judge(budget.Survey, lost, n, allowed, float64(floor), false)]++
+			for k := int(warmup/step) + 12; k <= t.last(); k++ { // the window is full an hour later
+				n, mean := standing(t, k, 28*day)
+				found[budget.Judge(budget.Survey, mean*n, n, allowed, float64(floor), false)]++
 			}
 			return found
 		})

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/sojourn-dev/sojourn/controllers/budget"
 )
 
@@ -25,11 +27,8 @@ func (r report) heading(o options, mine ruleset) {
 	half := (len(tiers) + 1) / 2
 	r.line("Sojourn: %s,\n         %s;", strings.Join(tiers[:half], ", "), strings.Join(tiers[half:], ", "))
 	ending := "end when the bound is no longer above"
-	if o.ending.hold {
-		ending = "end when the mean is no longer above"
-	}
-	if o.ending.keep > 0 {
-		ending += fmt.Sprintf(" for %v hours", o.ending.keep.Hours())
+	if o.ending.calm > 0 {
+		ending = fmt.Sprintf("end when the mean has not been above for %v", model.Duration(o.ending.calm))
 	}
 	r.line("         minResponses %d; %d alerts, which begin when the lower bound is above factor x budget\n         and %s.", floor, len(mine.alerts), ending)
 	r.line("Sloth and Pyrra: their multi-window burn-rate alerts for 28 days.")
@@ -112,7 +111,7 @@ func took(hours float64) string {
 var allStates = []budget.State{budget.Met, budget.Inconclusive, budget.Breached, budget.InsufficientData, budget.NoData}
 
 func (r report) states(exact, average map[budget.State]float64) {
-	r.line("\nState of a budget over 28 days, healthy, at every hour of a year")
+	r.line("\nState of a budget over 28 days, healthy, at every five minutes of a year")
 	for _, row := range []struct {
 		name   string
 		shares map[budget.State]float64
@@ -120,14 +119,22 @@ func (r report) states(exact, average map[budget.State]float64) {
 		var cells []string
 		for _, state := range allStates {
 			if row.shares[state] > 0 {
-				cells = append(cells, fmt.Sprintf("%s %.3g%%", state, 100*row.shares[state]))
+				cells = append(cells, fmt.Sprintf("%s %s", state, percent(row.shares[state])))
 			}
 		}
 		r.line("  %-24s %s", row.name, strings.Join(cells, ", "))
 	}
 }
 
-func (r report) goals(well [][]noise, found map[float64][][]detection, exact map[budget.State]float64) {
+// percent writes a share with three digits that matter, also where little is missing.
+func percent(share float64) string {
+	if missing := 1 - share; missing > 0 && missing < 0.01 {
+		return fmt.Sprintf("%.*f%%", int(math.Ceil(-math.Log10(missing))), 100*share)
+	}
+	return fmt.Sprintf("%.3g%%", 100*share)
+}
+
+func (r report) goals(well [][]noise, found map[float64][][]detection, exact, average map[budget.State]float64) {
 	r.line("\nGoals")
 	goal := func(met bool, format string, args ...any) {
 		verdict := "met    "
@@ -149,6 +156,7 @@ func (r report) goals(well [][]noise, found map[float64][][]detection, exact map
 				median := quantile(found[g.bad][i][0].found, 0.5)
 				goal(median <= g.hours, "30 a day: %v%% bad is found within %s (median; at most %s)", 100*g.bad, took(median), took(g.hours))
 			}
+			r.line("  no goal  30 a day: 30%% bad pages within %s (median)", took(quantile(found[0.3][i][0].paged, 0.5)))
 		}
 	}
 	worst, where := 0.0, ""
@@ -160,7 +168,9 @@ func (r report) goals(well [][]noise, found map[float64][][]detection, exact map
 		}
 	}
 	goal(worst <= 1, "every rate: at most %.2f re-fires a week%s (at most 1)", worst, where)
-	goal(exact[budget.InsufficientData] == 1, "1 a day: %.3g%% InsufficientData over 28 days (always)", 100*exact[budget.InsufficientData])
+	goal(exact[budget.InsufficientData] == 1, "1 on each day: %s InsufficientData over 28 days (always), %s Met (never)",
+		percent(exact[budget.InsufficientData]), percent(exact[budget.Met]))
+	r.line("  no goal  1 a day on average (Poisson): 30 and more come within 28 days at times: %s Met", percent(average[budget.Met]))
 }
 
 func (r report) agreements(mine, others agreement) {

@@ -17,23 +17,15 @@ type ruleset struct {
 	alerts []alert
 }
 
-// firingRule says how alerts end.
-type firingRule struct {
-	// keep is keep_firing_for.
-	keep time.Duration
-	// hold tells that an alert, once begun by the lower bound, goes on while the mean
-	// itself is above the threshold.
-	hold bool
-}
-
-// ours are the survey tiers, as the generated rules ask for them.
-func ours(tiers []budget.Tier, rule firingRule, allowed float64, floor int) ruleset {
+// ours are the survey tiers, as the generated rules ask for them. Without calm, an alert
+// ends as soon as the lower bound is no longer above.
+func ours(tiers []budget.Tier, rule ending, allowed float64, floor int, when timetable) ruleset {
 	rules := ruleset{name: "Sojourn"}
 	for _, tier := range tiers {
-		begins := newSurveyTier(tier, allowed, floor)
-		a := alert{name: tier.Severity() + " " + tier.Name, page: tier.Page, condition: begins, keep: rule.keep}
-		if rule.hold {
-			a.hold = meanAbove{begins.window, begins.threshold}
+		begins := newSurveyTier(tier, allowed, floor, when)
+		a := alert{name: tier.Severity() + " " + tier.Name, page: tier.Page, condition: begins}
+		if rule.calm > 0 {
+			a.held, a.ending = meanAbove{begins.window, begins.threshold}, rule
 		}
 		rules.alerts = append(rules.alerts, a)
 	}
@@ -79,7 +71,7 @@ var pyrra = []peer{
 func theirs(name string, peers []peer, allowed float64) ruleset {
 	rules := ruleset{name: name}
 	above := func(length time.Duration, factor float64) meanAbove {
-		return meanAbove{window{steps: int(length / step)}, factor * allowed}
+		return meanAbove{upToNow(length), factor * allowed}
 	}
 	for _, p := range peers {
 		var pairs anyOf
