@@ -83,6 +83,9 @@ const (
 	ReasonNotMeasured = "NotMeasured"
 	// ReasonInvalidQuery says that a PromQL text of the spec cannot be used.
 	ReasonInvalidQuery = "InvalidQuery"
+	// ReasonInvalidProbe says that a probe cannot work as it is written, such as for
+	// an expression that does not compile.
+	ReasonInvalidProbe = "InvalidProbe"
 	// ReasonImpossibleTarget says that an objective leaves no budget at all.
 	ReasonImpossibleTarget = "ImpossibleTarget"
 	// ReasonWriteFailed says that the API server did not take what was generated.
