@@ -275,6 +275,14 @@ func rightsSuffice(t *testing.T, api client.Client) {
 			}
 		}
 	}
+	for _, verb := range []string{"list", "create", "patch", "delete"} {
+		if !may("prober", systemNamespace, verb, "coordination.k8s.io", "leases") {
+			t.Errorf("the prober may not %s Leases", verb)
+		}
+		if may("prober", shopNamespace, verb, "coordination.k8s.io", "leases") {
+			t.Errorf("the prober may %s Leases of others", verb)
+		}
+	}
 	for _, component := range components {
 		for _, namespace := range []string{metav1.NamespaceAll, systemNamespace, shopNamespace} {
 			for _, verb := range []string{"get", "list", "watch"} {

@@ -233,9 +233,11 @@ func TestValues(t *testing.T) {
 			manager: `"args":["--leader-elect","--rules-namespace=sojourn-system","--rule-labels=release=p","--log-level=debug"]`,
 		}},
 		"replicas": {values{"manager": values{"replicas": 2}}, map[string]string{manager: `"replicas":2`}},
+		"probers":  {values{"prober": values{"replicas": 3}}, map[string]string{prober: `"replicas":3`, "Role sojourn-system sojourn-prober-leases": `"leases"`}},
 		"location": {values{"prober": values{"location": "eu-west"}}, map[string]string{prober: `"--location=eu-west"`}},
 		"no prober": {values{"prober": values{"enabled": false}, "serviceMonitors": values{"enabled": true}}, map[string]string{
 			prober: "", "ServiceAccount sojourn-system sojourn-prober": "", "ClusterRole  sojourn-prober": "", "ClusterRoleBinding  sojourn-prober": "",
+			"Role sojourn-system sojourn-prober-leases": "", "RoleBinding sojourn-system sojourn-prober-leases": "",
 			"Service sojourn-system sojourn-prober-metrics": "", "ServiceMonitor sojourn-system sojourn-prober": "", manager: "sojourn",
 		}},
 		"no gateway": {values{"gateway": values{"enabled": false}}, map[string]string{
@@ -271,7 +273,7 @@ func TestValues(t *testing.T) {
 // TestMistakes: the schema says which value is wrong.
 func TestMistakes(t *testing.T) {
 	for want, set := range map[string]values{
-		"/prober/location":          {"prober": values{"location": ""}},
+		"/prober/location":          {"prober": values{"location": "EU west"}},
 		"/manager/replicas":         {"manager": values{"replicas": "two"}},
 		"/namespaces/0":             {"namespaces": []any{"Shop"}},
 		"/gateway/storage/size":     {"gateway": values{"storage": values{"size": "much"}}},

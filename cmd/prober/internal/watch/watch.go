@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ const complainEvery = time.Minute
 type Options struct {
 	// Namespaces to watch; none means all.
 	Namespaces []string
+	// Location is where this prober stands: touchpoints that do not name it are
+	// others' to probe.
+	Location string
 	// Apply is told, one namespace after the other, which of its touchpoints are to
 	// be probed.
 	Apply func(namespace string, wanted map[string]fleet.Wanted)
@@ -228,13 +232,13 @@ func (w *Watcher) wanted(ctx context.Context, namespace string) (map[string]flee
 			return nil, err
 		}
 	}
-	return choose(touchpoints.Items, slos.Items, journeys.Items), nil
+	return choose(w.options.Location, touchpoints.Items, slos.Items, journeys.Items), nil
 }
 
-// choose finds the touchpoints to probe among the objects of one namespace, and
+// choose finds the touchpoints to probe at a location among the objects of one namespace, and
 // what is promised for each. The objects belong to the cache: they, and the parts
 // of them that it returns, must not be changed.
-func choose(touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, journeys []v1alpha1.Journey) map[string]fleet.Wanted {
+func choose(location string, touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, journeys []v1alpha1.Journey) map[string]fleet.Wanted {
 	within := targets.Namespace{
 		Touchpoints: make(map[string]*v1alpha1.Touchpoint, len(touchpoints)),
 		Journeys:    make(map[string]*v1alpha1.Journey, len(journeys)),
@@ -257,21 +261,11 @@ func choose(touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, jo
 	}
 	wanted := map[string]fleet.Wanted{}
 	for name, touchpoint := range within.Touchpoints {
-		if probed(touchpoint) {
+		if slices.Contains(targets.Locations(touchpoint), v1alpha1.Name(location)) {
 			wanted[name] = fleet.Wanted{UID: touchpoint.UID, Probe: touchpoint.Spec.Probe, Thresholds: thresholds[name]}
 		}
 	}
 	return wanted
-}
-
-// probed says whether a touchpoint is to be probed: nobody is visited who has not
-// agreed, nor anybody who is about to go.
-func probed(touchpoint *v1alpha1.Touchpoint) bool {
-	switch touchpoint.Spec.Ownership {
-	case "", v1alpha1.OwnershipBrand, v1alpha1.OwnershipPartner:
-		return touchpoint.Spec.Probe != nil && touchpoint.DeletionTimestamp.IsZero()
-	}
-	return false
 }
 
 // latencies returns the latency thresholds of an ExperienceSLO in seconds.

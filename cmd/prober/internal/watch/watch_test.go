@@ -34,7 +34,7 @@ func promise(targets v1alpha1.Targets, thresholds ...v1alpha1.Duration) v1alpha1
 }
 
 func TestChoose(t *testing.T) {
-	wanted := choose(
+	wanted := choose("default",
 		[]v1alpha1.Touchpoint{
 			touchpoint("checkout", func(t *v1alpha1.Touchpoint) { t.Spec.Class = v1alpha1.ClassCritical }),
 			touchpoint("partner", func(t *v1alpha1.Touchpoint) { t.Spec.Ownership = v1alpha1.OwnershipPartner }),
