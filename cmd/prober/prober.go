@@ -174,10 +174,13 @@ func (p *prober) Run(ctx context.Context) error {
 	// The parts fall together: one that fails takes the others with it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// What was counted is still shown when nothing is counted any more.
+	// Probing goes on until others have taken over, and what was counted is still
+	// shown when nothing is counted any more.
+	probing, stopProbing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopProbing()
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	var probing, pages sync.WaitGroup
+	var watching, visits, pages sync.WaitGroup
 	start := func(parts *sync.WaitGroup, part func() error) {
 		parts.Go(func() {
 			if err := part(); err != nil {
@@ -192,16 +195,18 @@ func (p *prober) Run(ctx context.Context) error {
 	health.HandleFunc("/readyz", p.readyz)
 	start(&pages, func() error { return p.serve(serving, "metrics", p.metrics, metrics) })
 	start(&pages, func() error { return p.serve(serving, "health", p.health, health) })
-	start(&probing, func() error { return p.watcher.Run(ctx) })
-	start(&probing, func() error { p.scheduler.Run(ctx); return nil })
+	start(&visits, func() error { p.scheduler.Run(probing); return nil })
+	start(&watching, func() error { return p.watcher.Run(ctx) })
 	if p.members != nil {
-		start(&probing, func() error { p.members.Run(ctx); return nil })
-		start(&probing, func() error { p.join(ctx); return nil })
+		start(&watching, func() error { p.members.Run(ctx); return nil })
+		start(&watching, func() error { p.join(ctx); return nil })
 	}
 
 	<-ctx.Done()
 	p.Log.Info("stopping")
-	probing.Wait()
+	watching.Wait()
+	stopProbing()
+	visits.Wait()
 	cause := context.Cause(ctx)
 	stopped := errors.Is(cause, context.Canceled)
 	if stopped {

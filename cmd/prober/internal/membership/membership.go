@@ -126,8 +126,8 @@ func (m *Membership) Join() {
 	}
 }
 
-// Run keeps the Lease and the view until ctx ends, and then takes leave, so that
-// the others need not wait for the Lease to expire.
+// Run keeps the Lease and the view until ctx ends. Then it takes leave, so that the
+// others need not wait for the Lease to expire, and returns when they have seen that.
 func (m *Membership) Run(ctx context.Context) {
 	began := time.Now()
 	ticks := time.NewTicker(lookEvery)
@@ -329,5 +329,9 @@ func (m *Membership) leave(ctx context.Context) {
 	defer cancel()
 	if err := m.Leases.Delete(ctx, m.leaseName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		m.Log.Warn("cannot take leave of the other probers; they will miss this one", "after", LeaseDuration, "error", err)
+		return
+	}
+	if m.Members() > 1 {
+		time.Sleep(lookEvery * 3 / 2)
 	}
 }
