@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -94,6 +95,10 @@ probes.`,
 	flags.IntVar(&options.MaxConcurrentPerHost, "max-concurrent-per-host", 256, "how many visits of the same host and port may go on at once; 0: no limit besides --max-concurrent")
 	flags.DurationVar(&options.FirstRunDelay, "first-run-delay", 2*time.Minute, "how long a new touchpoint's first visit waits at most for its series to be scraped twice at zero, without which Prometheus would not see it; 0s: not at all")
 	flags.DurationVar(&options.Linger, "linger", time.Minute, "how long, when told to end, to go on serving metrics at most until they have been scraped twice; 0s: not at all")
+	flags.Var(&prefixes{&options.Guard.Allow}, "allow-cidrs", "`ranges` of addresses that probes may connect to although they are loopback, link-local, of a metadata service or in --deny-cidrs, separated by commas; default: none")
+	flags.Var(&prefixes{&options.Guard.Deny}, "deny-cidrs", "further `ranges` of addresses that probes may not connect to, such as that of the API server; default: none")
+	flags.BoolVar(&options.AllowUnverifiedTLS, "allow-unverified-tls", false, "let Touchpoints ask for TLS without verification of the certificate")
+	flags.StringSliceVar(&options.ValuesNamespaces, "values-namespaces", nil, "`namespaces` in which probes may take values from Secrets and ConfigMaps, namely those with the label sojourn.dev/probe=true; the prober needs the right to list and watch both there; default: none")
 	flags.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8080", "`address` that serves /metrics; 0: none")
 	flags.StringVar(&options.HealthAddress, "health-probe-bind-address", ":8081", "`address` that serves /healthz and /readyz; 0: none")
 	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -109,3 +114,36 @@ func podNamespace() string {
 	}
 	return strings.TrimSpace(string(text))
 }
+
+// prefixes is a flag of address ranges.
+type prefixes struct{ to *[]netip.Prefix }
+
+// String writes the ranges as they are given.
+func (p *prefixes) String() string {
+	if p.to == nil {
+		return ""
+	}
+	texts := make([]string, len(*p.to))
+	for i, prefix := range *p.to {
+		texts[i] = prefix.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// Set adds ranges.
+func (p *prefixes) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			return fmt.Errorf("%q is no range of addresses: write 10.0.0.0/8 or 2001:db8::/32", part)
+		}
+		*p.to = append(*p.to, prefix.Masked())
+	}
+	return nil
+}
+
+// Type names the flag's type in its help.
+func (p *prefixes) Type() string { return "ranges" }

@@ -40,6 +40,9 @@ type options struct {
 	MaxConcurrentPerHost int
 	FirstRunDelay        time.Duration
 	Linger               time.Duration
+	Guard                probe.Guard
+	AllowUnverifiedTLS   bool
+	ValuesNamespaces     []string
 	MetricsAddress       string
 	HealthAddress        string
 	Version              string
@@ -86,7 +89,8 @@ func newProber(o options) (*prober, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	p := &prober{options: o, series: series.New(o.Location), scrapes: scrape.New(), own: prometheus.NewRegistry()}
+	p := &prober{options: o, scrapes: scrape.New(), own: prometheus.NewRegistry()}
+	p.series = series.New(o.Location, p.scrapes.Twice)
 	skipped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sojourn_prober_runs_skipped_total",
 		Help: "Visits that did not take place, by reason: overlap means that the one before still went on.",
@@ -134,8 +138,11 @@ func newProber(o options) (*prober, error) {
 		})
 		role = func(uid types.UID) membership.Role { return p.members.Role(string(uid)) }
 	}
+	client := probe.NewClient(probe.Options{
+		UserAgent: "sojourn-prober/" + o.Version, Guard: o.Guard, AllowUnverifiedTLS: o.AllowUnverifiedTLS,
+	})
 	p.fleet = fleet.New(fleet.Options{
-		Client:        probe.NewClient(probe.Options{UserAgent: "sojourn-prober/" + o.Version}),
+		Client:        client,
 		Schedule:      p.scheduler,
 		Series:        p.series,
 		Location:      o.Location,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -24,8 +25,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
+
+// loopback lets probes visit the servers of tests.
+var loopback = probe.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
@@ -89,7 +94,7 @@ func TestAgainstAPIServer(t *testing.T) {
 
 	p, err := newProber(options{
 		Config: cluster.RESTConfig(), Location: "default", MaxConcurrent: 10, FirstRunDelay: time.Hour,
-		MetricsAddress: "127.0.0.1:0", HealthAddress: "127.0.0.1:0", Version: "test",
+		MetricsAddress: "127.0.0.1:0", HealthAddress: "127.0.0.1:0", Version: "test", Guard: loopback,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
@@ -271,6 +276,7 @@ func TestUnusableOptions(t *testing.T) {
 		{"--location", ""},
 		{"--metrics-bind-address", "nowhere:http:80"},
 		{"--log-format", "xml"},
+		{"--allow-cidrs", "127.0.0.1"},
 		{"--kubeconfig", "/no/such/file"},
 		{"surplus"},
 	} {

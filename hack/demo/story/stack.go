@@ -168,7 +168,7 @@ func (s *Stack) StartProber(ctx context.Context) error {
 		return err
 	}
 	s.Prober, err = s.start(ctx, "prober", "http://"+health+"/readyz",
-		"--location="+ProberLocation, "--metrics-bind-address="+s.Targets[ProberJob], "--health-probe-bind-address="+health)
+		"--location="+ProberLocation, "--allow-cidrs=127.0.0.0/8,::1/128", "--metrics-bind-address="+s.Targets[ProberJob], "--health-probe-bind-address="+health)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"reflect"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/schedule"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/series"
+	"github.com/sojourn-dev/sojourn/controllers/flows"
 )
 
 // The API server fills these in; they serve objects that it has not seen.
@@ -32,6 +34,8 @@ type Wanted struct {
 	UID types.UID
 	// Probe is what to do. It is only read.
 	Probe *v1alpha1.Probe
+	// Values are what the Secrets and ConfigMaps hold that the probe names.
+	Values probe.Values
 	// Thresholds are the promised latencies, in seconds.
 	Thresholds []float64
 }
@@ -95,12 +99,12 @@ func (f *Fleet) Apply(namespace string, wanted map[string]Wanted) {
 			m = &member{fleet: f, namespace: namespace, name: name, key: namespace + "/" + name}
 			members[name] = m
 		}
-		before := m.wanted.Probe
+		before := m.wanted
 		m.wanted = want
 		if m.series != nil {
 			m.series.SetThresholds(want.Thresholds)
 		}
-		if m.probing && before != want.Probe && !reflect.DeepEqual(before, want.Probe) {
+		if m.probing && (!maps.Equal(before.Values, want.Values) || before.Probe != want.Probe && !reflect.DeepEqual(before.Probe, want.Probe)) {
 			m.stop()
 		}
 		m.assign(f.Role(want.UID))
@@ -140,7 +144,7 @@ func (f *Fleet) Scraped(now time.Time) {
 
 // compile turns a probe as it is written into one that runs. The interval is
 // usable even if there is an error.
-func (f *Fleet) compile(p *v1alpha1.Probe) (time.Duration, *probe.Probe, error) {
+func (f *Fleet) compile(p *v1alpha1.Probe, values probe.Values) (time.Duration, *probe.Probe, error) {
 	interval, err := length(p.Interval, defaultInterval)
 	if err != nil {
 		return defaultInterval, nil, fmt.Errorf("interval: %w", err)
@@ -149,17 +153,11 @@ func (f *Fleet) compile(p *v1alpha1.Probe) (time.Duration, *probe.Probe, error) 
 	if err != nil {
 		return interval, nil, fmt.Errorf("timeout: %w", err)
 	}
-	if p.HTTP == nil {
-		return interval, nil, fmt.Errorf("the probe does not say what to visit")
+	flow, problems := flows.Compile(p)
+	if len(problems) > 0 {
+		return interval, nil, problems[0]
 	}
-	spec := probe.Spec{
-		URL: string(p.HTTP.URL), Method: p.HTTP.Method,
-		ExpectedStatuses: p.HTTP.ExpectedStatuses, Timeout: min(timeout, interval),
-	}
-	for _, header := range p.HTTP.Headers {
-		spec.Headers = append(spec.Headers, probe.Header{Name: header.Name, Value: header.Value})
-	}
-	checked, err := f.Client.New(spec)
+	checked, err := f.Client.New(flow, values, min(timeout, interval))
 	return interval, checked, err
 }
 
@@ -239,7 +237,7 @@ func (m *member) hide() {
 // start schedules the probe as it is wanted now.
 func (m *member) start() {
 	m.probing = true
-	interval, checked, err := m.fleet.compile(m.wanted.Probe)
+	interval, checked, err := m.fleet.compile(m.wanted.Probe, m.wanted.Values)
 	j := &job{member: m, series: m.series, shown: m.shown, probe: checked, invalid: err}
 	// At every location at another moment.
 	identity := string(m.wanted.UID) + "/" + m.fleet.Location
@@ -314,7 +312,7 @@ func (j *job) Starved(ofHost bool) {
 // touchpoint that fails all night is told once.
 func (j *job) record(result probe.Result) {
 	m := j.member
-	j.series.Observe(result.Outcome, result.Duration)
+	j.series.Observe(result)
 	m.mu.Lock()
 	before := m.last
 	m.last = result

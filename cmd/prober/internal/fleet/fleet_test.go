@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,9 +29,9 @@ func newFleet(log io.Writer, delay time.Duration) *Fleet {
 		Location:      "default",
 		Role:          func(types.UID) membership.Role { return membership.Owner },
 		Shown:         scrapes.Twice,
-		Client:        probe.NewClient(probe.Options{}),
+		Client:        probe.NewClient(probe.Options{Guard: probe.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}),
 		Schedule:      schedule.New(schedule.Limits{All: 10}, func(time.Duration) {}),
-		Series:        series.New("default"),
+		Series:        series.New("default", scrapes.Twice),
 		FirstRunDelay: delay,
 		Skipped:       func() {},
 		Log:           slog.New(slog.NewTextHandler(log, nil)),
@@ -135,7 +136,7 @@ func TestHandOver(t *testing.T) {
 	scraped()
 	scraped()
 	assign(membership.Owner)
-	_, checked, err := f.compile(m.wanted.Probe)
+	_, checked, err := f.compile(m.wanted.Probe, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func TestApply(t *testing.T) {
 		t.Fatalf("%d touchpoints", f.Series.Len())
 	}
 	member := f.members["shop"]["checkout"]
-	member.series.Observe(probe.OutcomeSuccess, time.Second)
+	member.series.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Second})
 
 	// An edit keeps what was counted.
 	wanted["checkout"] = Wanted{UID: "a", Probe: visit("http://shop.example/pay"), Thresholds: []float64{0.3}}
@@ -203,7 +204,7 @@ func TestApply(t *testing.T) {
 	if f.members["shop"]["checkout"] != member || counts(t, f, "checkout")["success"] != 0 {
 		t.Error("new thresholds leave runs without durations")
 	}
-	member.series.Observe(probe.OutcomeSuccess, time.Second)
+	member.series.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Second})
 	// Another object of the same name does not.
 	wanted["checkout"] = Wanted{UID: "z", Probe: visit("http://shop.example/pay")}
 	f.Apply("shop", wanted)
@@ -261,7 +262,7 @@ func TestChangesAreLoggedAndOnlyThey(t *testing.T) {
 	var log strings.Builder
 	f := newFleet(&log, 0)
 	f.Apply("shop", map[string]Wanted{"checkout": {UID: "u", Probe: visit(server.URL)}})
-	_, checked, err := f.compile(visit(server.URL))
+	_, checked, err := f.compile(visit(server.URL), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
