@@ -15,11 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/exposition"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/fleet"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/membership"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
@@ -291,13 +293,26 @@ func (p *prober) metricsHandler() http.Handler {
 		probes, err := p.series.Gather()
 		return append(own, probes...), err
 	})
-	page := promhttp.HandlerFor(gather, promhttp.HandlerOpts{
-		EnableOpenMetrics: true,
-		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelError),
+	protobuf := promhttp.HandlerFor(gather, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelError),
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		page.ServeHTTP(w, r)
+		format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
+		switch kind := format.FormatType(); kind {
+		case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
+			families, err := gather()
+			if err != nil {
+				p.Log.Error("cannot gather", "error", err)
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			if err := exposition.Answer(w, r, families, kind == expfmt.TypeOpenMetrics); err != nil {
+				return // The reader has gone.
+			}
+		default:
+			protobuf.ServeHTTP(w, r)
+		}
 		if reader, _, err := net.SplitHostPort(r.RemoteAddr); err == nil && r.Context().Err() == nil {
 			p.scrapes.Note(reader, began)
 			p.fleet.Scraped(began)
