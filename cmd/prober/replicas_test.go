@@ -47,7 +47,7 @@ func startReplica(t *testing.T, kubeconfig, name string) *replica {
 	t.Helper()
 	r := &replica{name: name, ended: make(chan struct{})}
 	r.command = exec.Command(os.Args[0], "--kubeconfig", kubeconfig, "--name", name, "--lease-namespace", "sojourn-system",
-		"--first-run-delay", "1h", "--allow-cidrs", "127.0.0.0/8", "--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "0", "--log-format", "text")
+		"--namespaces", "shop,bank", "--first-run-delay", "1h", "--allow-cidrs", "127.0.0.0/8", "--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "0", "--log-format", "text")
 	r.command.Env = append(os.Environ(), proberVariable+"="+name)
 	stderr, err := r.command.StderrPipe()
 	if err != nil {

@@ -101,7 +101,10 @@ func mapper() meta.RESTMapper {
 		"ExperienceSLO": {"experienceslos", "experienceslo"},
 		"Journey":       {"journeys", "journey"},
 	} {
-		m.AddSpecific(version.WithKind(kind), version.WithResource(names[0]), version.WithResource(names[1]), meta.RESTScopeNamespace)
+		// A cache of several namespaces asks about the list, too.
+		for _, kind := range []string{kind, kind + "List"} {
+			m.AddSpecific(version.WithKind(kind), version.WithResource(names[0]), version.WithResource(names[1]), meta.RESTScopeNamespace)
+		}
 	}
 	return m
 }
