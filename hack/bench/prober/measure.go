@@ -124,7 +124,7 @@ func (b *bench) startProber(ctx context.Context, l load) (*prober, error) {
 	p := &prober{}
 	// The Lease is kept as in a cluster.
 	p.command = exec.Command(b.binary, "--kubeconfig", b.cluster.Kubeconfig(), "--namespaces", l.String(),
-		"--name", l.String(), "--lease-namespace", "default", "--first-run-delay", "0s",
+		"--name", l.String(), "--allow-cidrs", "127.0.0.0/8", "--lease-namespace", "default", "--first-run-delay", "0s",
 		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "0", "--linger", "0s")
 	p.command.Env = append(os.Environ(), "SSL_CERT_FILE="+b.server.certificate)
 	said, err := p.command.StderrPipe()
