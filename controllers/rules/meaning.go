@@ -165,6 +165,11 @@ func (m *meaning) sourceAt(touchpoint *v1alpha1.Touchpoint) (source v1alpha1.Sou
 		}
 	}
 	switch {
+	case own == v1alpha1.SourceProbe && measured && visitedByBlackbox(touchpoint) && m.source != v1alpha1.SourceMetric && !metric:
+		// They are recorded as metrics are.
+		return v1alpha1.SourceMetric, ""
+	case own == v1alpha1.SourceProbe && m.source == v1alpha1.SourceProbe && visitedByBlackbox(touchpoint) && metric:
+		return "", "a probe with backend: Prober, or no " + asMetric + " besides its blackbox_exporter"
 	case metric && (m.source == "" || m.source == v1alpha1.SourceMetric):
 		return v1alpha1.SourceMetric, ""
 	case measured && m.source != v1alpha1.SourceMetric:

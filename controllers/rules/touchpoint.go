@@ -23,15 +23,15 @@ type ObjectRules struct {
 
 // ForTouchpoint makes the rules that record a Touchpoint's own metrics: two for each
 // metric, and for its histogram one more for each latency threshold that some objective
-// promises there.
+// promises there. The visits of a blackbox_exporter are recorded as such metrics.
 func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, thresholds []time.Duration, options Options) ObjectRules {
+	rules := blackboxRules(touchpoint, thresholds)
 	metrics := touchpoint.Spec.Metrics
 	if metrics == nil {
-		return ObjectRules{}
+		metrics = &v1alpha1.Metrics{}
 	}
 	read := &reader{namespace: touchpoint.Namespace, enforce: options.EnforceNamespaceLabel}
 	identity := map[string]string{"namespace": touchpoint.Namespace, "touchpoint": touchpoint.Name}
-	var rules []monitoringv1.Rule
 	add := func(name, expr string, more ...string) {
 		labels := maps.Clone(identity)
 		for i := 0; i < len(more); i += 2 {
