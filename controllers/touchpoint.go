@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/flows"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
@@ -66,9 +68,10 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 		return reconcile.Result{}, r.withdraw(ctx, s)
 	}
 	r.check(s)
+	r.checkProbe(s)
 	r.generate(s)
 	r.publish(ctx, s)
-	return result(r.writeStatus(ctx, s), s.again)
+	return result(errors.Join(r.writeStatus(ctx, s), r.prune(ctx, s)), s.again)
 }
 
 func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (err error) {
@@ -133,6 +136,19 @@ func (r *touchpointReconciler) check(s *touchpointScope) {
 		s.problems = append(s.problems, rules.Problem{
 			Field: "spec.allowedJourneys.namespaces.selector", Reason: v1alpha1.ReasonInvalidSelector, Stalled: true,
 			Message: fmt.Sprintf("%v; until this is mended it matches no namespace", err),
+		})
+	}
+}
+
+// checkProbe finds what would fail in every visit, before the first.
+func (r *touchpointReconciler) checkProbe(s *touchpointScope) {
+	if s.touchpoint.Spec.Probe == nil {
+		return
+	}
+	_, problems := flows.Compile(s.touchpoint.Spec.Probe)
+	for _, problem := range problems {
+		s.problems = append(s.problems, rules.Problem{
+			Field: problem.Field, Reason: v1alpha1.ReasonInvalidProbe, Stalled: true, Message: problem.Message,
 		})
 	}
 }
@@ -207,10 +223,47 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	return nil
 }
 
+// prune removes what the probers of a location told, once nobody asks for the
+// location any more. Each location's entry has an owner of its own, in whose name
+// nothing is applied.
+func (r *touchpointReconciler) prune(ctx context.Context, s *touchpointScope) error {
+	for _, entry := range strayProbes(s.touchpoint) {
+		nothing := ac.Touchpoint(s.touchpoint.Name, s.touchpoint.Namespace)
+		owner := client.FieldOwner(v1alpha1.ProbeFieldOwner(entry.Location))
+		if err := r.client.Status().Apply(ctx, nothing, owner, client.ForceOwnership); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strayProbes are the entries of locations that nobody asks for.
+func strayProbes(touchpoint *v1alpha1.Touchpoint) []v1alpha1.LocationStatus {
+	wanted := targets.Locations(touchpoint)
+	var stray []v1alpha1.LocationStatus
+	for _, entry := range touchpoint.Status.Probes {
+		if !slices.Contains(wanted, entry.Location) {
+			stray = append(stray, entry)
+		}
+	}
+	return stray
+}
+
+// strayProbesCome passes what a prober told that had not heard yet that its location
+// is not asked for any more.
+var strayProbesCome = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.Touchpoint), e.ObjectNew.(*v1alpha1.Touchpoint)
+		return len(strayProbes(after)) > len(strayProbes(before))
+	},
+}
+
 func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		// Selectors of ExperienceSLOs read labels.
-		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange))).
+		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange, strayProbesCome))).
 		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(latencyPromisesChange)).
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).

@@ -531,6 +531,9 @@ type LocationStatus struct {
 	Since metav1.Time `json:"since,omitempty,omitzero"`
 }
 
+// ProbeFieldOwner is the field owner of a location's entry in the status.
+func ProbeFieldOwner(location Name) string { return "sojourn-prober-" + string(location) }
+
 // Touchpoint is one encounter between customer and company, and how it is measured.
 //
 // +kubebuilder:object:root=true

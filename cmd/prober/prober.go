@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,13 +19,17 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/kubernetes"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
 
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/debug"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/exposition"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/fleet"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/membership"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/report"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/schedule"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/scrape"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/series"
@@ -47,6 +52,7 @@ type options struct {
 	ValuesNamespaces     []string
 	MetricsAddress       string
 	HealthAddress        string
+	DebugAddress         string
 	Version              string
 	Log                  *slog.Logger
 }
@@ -82,7 +88,10 @@ type prober struct {
 	members   *membership.Membership // nil: this prober is alone
 	own       *prometheus.Registry
 
-	metrics, health net.Listener // nil: not served
+	reporter *report.Reporter
+	pages    http.Handler
+
+	metrics, health, debug net.Listener // nil: not served
 }
 
 // newProber joins the parts and takes the addresses, so that a mistake in the
@@ -152,22 +161,61 @@ func newProber(o options) (*prober, error) {
 		Shown:         p.scrapes.Twice,
 		FirstRunDelay: o.FirstRunDelay,
 		Skipped:       overlaps.Inc,
+		Report:        func(touchpoint types.NamespacedName, result probe.Result) { p.reporter.Report(touchpoint, result) },
+		Forget:        func(touchpoint types.NamespacedName) { p.reporter.Forget(touchpoint) },
 		Log:           o.Log,
 	})
 	var err error
-	if p.watcher, err = watch.New(o.Config, watch.Options{Namespaces: o.Namespaces, Location: o.Location, Apply: p.fleet.Apply, Log: o.Log}); err != nil {
+	if p.watcher, err = watch.New(o.Config, watch.Options{
+		Namespaces: o.Namespaces, Location: o.Location, ValuesNamespaces: o.ValuesNamespaces, Apply: p.fleet.Apply, Log: o.Log,
+	}); err != nil {
 		return nil, err
 	}
-	if p.metrics, err = listen(o.MetricsAddress); err != nil {
-		return nil, fmt.Errorf("--metrics-bind-address: %w", err)
+	if p.reporter, err = report.New(o.Config, report.Options{Location: o.Location, Told: p.watcher.Told, Log: o.Log}); err != nil {
+		return nil, err
 	}
-	if p.health, err = listen(o.HealthAddress); err != nil {
-		if p.metrics != nil {
-			p.metrics.Close()
+	clients, err := kubernetes.NewForConfig(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	p.pages = debug.Handler(debug.Options{Client: clients, Runs: p.fleet.Runs, Location: o.Location, Log: o.Log})
+	for _, l := range []struct {
+		flag, address string
+		to            *net.Listener
+	}{
+		{"--metrics-bind-address", o.MetricsAddress, &p.metrics},
+		{"--health-probe-bind-address", o.HealthAddress, &p.health},
+		{"--debug-bind-address", o.DebugAddress, &p.debug},
+	} {
+		if *l.to, err = listen(l.address); err != nil {
+			for _, open := range []net.Listener{p.metrics, p.health} {
+				if open != nil {
+					open.Close()
+				}
+			}
+			return nil, fmt.Errorf("%s: %w", l.flag, err)
 		}
-		return nil, fmt.Errorf("--health-probe-bind-address: %w", err)
+	}
+	if p.debug != nil {
+		if p.debug, err = encrypt(p.debug); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
+}
+
+// encrypt makes a listener one of TLS, with a certificate of its own making: tokens
+// must not travel in clear, and whoever forwards a port to a Pod knows whom they ask.
+func encrypt(listener net.Listener) (net.Listener, error) {
+	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{{127, 0, 0, 1}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	own, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS12}), nil
 }
 
 func listen(address string) (net.Listener, error) {
@@ -204,6 +252,8 @@ func (p *prober) Run(ctx context.Context) error {
 	health.HandleFunc("/readyz", p.readyz)
 	start(&pages, func() error { return p.serve(serving, "metrics", p.metrics, metrics) })
 	start(&pages, func() error { return p.serve(serving, "health", p.health, health) })
+	start(&pages, func() error { return p.serve(serving, "debug pages", p.debug, p.pages) })
+	start(&watching, func() error { return p.reporter.Run(ctx) })
 	start(&visits, func() error { p.scheduler.Run(probing); return nil })
 	start(&watching, func() error { return p.watcher.Run(ctx) })
 	if p.members != nil {

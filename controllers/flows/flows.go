@@ -5,7 +5,6 @@ package flows
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -111,7 +110,7 @@ func (p Problem) Error() string { return p.Field + ": " + p.Message }
 
 // Compile compiles a probe. If there is any problem, there is no flow.
 func Compile(probe *v1alpha1.Probe) (*Flow, []Problem) {
-	c := &compiler{flow: &Flow{}, scope: newScope()}
+	c := &compiler{flow: &Flow{References: References(probe)}, scope: newScope()}
 	const root = "spec.probe"
 	for _, variable := range probe.Variables {
 		c.variable(root, variable)
@@ -165,9 +164,9 @@ func (c *compiler) value(field, literal string, from *v1alpha1.ValueSource) Valu
 func (c *compiler) source(field string, from *v1alpha1.ValueSource) Value {
 	switch {
 	case from.SecretKeyRef != nil:
-		return Value{Reference: c.reference(true, from.SecretKeyRef)}
+		return Value{Reference: refer(true, from.SecretKeyRef)}
 	case from.ConfigMapKeyRef != nil:
-		return Value{Reference: c.reference(false, from.ConfigMapKeyRef)}
+		return Value{Reference: refer(false, from.ConfigMapKeyRef)}
 	}
 	expression, err := c.scope.text(string(from.Expression))
 	if err != nil {
@@ -177,12 +176,8 @@ func (c *compiler) source(field string, from *v1alpha1.ValueSource) Value {
 	return Value{Expression: expression}
 }
 
-func (c *compiler) reference(secret bool, key *v1alpha1.KeyReference) *Reference {
-	reference := Reference{Secret: secret, Name: key.Name, Key: key.Key}
-	if !slices.Contains(c.flow.References, reference) {
-		c.flow.References = append(c.flow.References, reference)
-	}
-	return &reference
+func refer(secret bool, key *v1alpha1.KeyReference) *Reference {
+	return &Reference{Secret: secret, Name: key.Name, Key: key.Key}
 }
 
 func (c *compiler) step(field string, written *v1alpha1.ProbeStep) {
@@ -191,10 +186,10 @@ func (c *compiler) step(field string, written *v1alpha1.ProbeStep) {
 	case written.HTTP != nil:
 		c.http(field+".http", &s, written.HTTP)
 	case written.GRPC != nil:
-		c.tls(&s, written.GRPC.TLS)
+		s.trust(written.GRPC.TLS)
 		c.address(field+".grpc.address", written.GRPC.Address)
 	case written.TLS != nil:
-		c.tls(&s, &written.TLS.TLSOptions)
+		s.trust(&written.TLS.TLSOptions)
 		c.address(field+".tls.address", written.TLS.Address)
 	case written.TCP != nil:
 		c.address(field+".tcp.address", written.TCP.Address)
@@ -262,24 +257,25 @@ func (c *compiler) http(field string, s *Step, http *v1alpha1.HTTPProbe) {
 	if http.Body != nil {
 		s.Body = c.value(field+".body", http.Body.Value, http.Body.ValueFrom)
 	}
-	c.tls(s, http.TLS)
+	s.trust(http.TLS)
 }
 
-func (c *compiler) tls(s *Step, options *v1alpha1.TLSOptions) {
+// trust takes over what a step says about TLS.
+func (s *Step) trust(options *v1alpha1.TLSOptions) {
 	s.TLS = options
 	if options == nil {
 		return
 	}
 	if options.CA != nil {
 		if options.CA.SecretKeyRef != nil {
-			s.CA = c.reference(true, options.CA.SecretKeyRef)
+			s.CA = refer(true, options.CA.SecretKeyRef)
 		} else if options.CA.ConfigMapKeyRef != nil {
-			s.CA = c.reference(false, options.CA.ConfigMapKeyRef)
+			s.CA = refer(false, options.CA.ConfigMapKeyRef)
 		}
 	}
 	if name := options.ClientCertificateSecret; name != "" {
-		s.Certificate = c.reference(true, &v1alpha1.KeyReference{Name: name, Key: "tls.crt"})
-		s.Key = c.reference(true, &v1alpha1.KeyReference{Name: name, Key: "tls.key"})
+		s.Certificate = refer(true, &v1alpha1.KeyReference{Name: name, Key: certificateKey})
+		s.Key = refer(true, &v1alpha1.KeyReference{Name: name, Key: privateKey})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,8 +59,15 @@ type Options struct {
 	FirstRunDelay time.Duration
 	// Skipped is told of every run skipped because its predecessor still runs.
 	Skipped func()
-	Log     *slog.Logger
+	// Report is told what every visit came to, and Forget which touchpoint is not this
+	// prober's any more.
+	Report func(touchpoint types.NamespacedName, result probe.Result)
+	Forget func(touchpoint types.NamespacedName)
+	Log    *slog.Logger
 }
+
+// runsKept is how many runs of a touchpoint are remembered.
+const runsKept = 10
 
 // Fleet is all touchpoints of this prober's location.
 type Fleet struct {
@@ -185,8 +193,8 @@ type member struct {
 	probing bool
 
 	mu   sync.Mutex
-	open bool // the first run need not wait any longer
-	last probe.Result
+	open bool           // the first run need not wait any longer
+	runs []probe.Result // the last ones, the latest at the end
 }
 
 // assign does what the role asks for.
@@ -248,20 +256,55 @@ func (m *member) start() {
 func (m *member) stop() {
 	if m.probing {
 		m.fleet.Schedule.Remove(m.key)
+		m.fleet.Forget(m.touchpoint())
 		m.probing = false
 	}
 }
 
-// host is whom a probe visits, for the limit per host.
+func (m *member) touchpoint() types.NamespacedName {
+	return types.NamespacedName{Namespace: m.namespace, Name: m.name}
+}
+
+// Runs returns the last runs of a touchpoint, the latest first, and whether the fleet
+// knows it at all.
+func (f *Fleet) Runs(touchpoint types.NamespacedName) ([]probe.Result, bool) {
+	f.mu.Lock()
+	m := f.members[touchpoint.Namespace][touchpoint.Name]
+	f.mu.Unlock()
+	if m == nil {
+		return nil, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	runs := slices.Clone(m.runs)
+	slices.Reverse(runs)
+	return runs, true
+}
+
+// host is whom a probe visits first, for the limit per host; empty if that is known
+// only in the run.
 func host(p *v1alpha1.Probe) string {
-	if p.HTTP == nil {
-		return ""
+	first := v1alpha1.ProbeStep{HTTP: p.HTTP}
+	if p.HTTP == nil && len(p.Steps) > 0 {
+		first = p.Steps[0]
 	}
-	target, err := url.Parse(string(p.HTTP.URL))
-	if err != nil {
-		return ""
+	switch {
+	case first.HTTP != nil:
+		if target, err := url.Parse(string(first.HTTP.URL)); err == nil {
+			return target.Host
+		}
+	case first.TCP != nil:
+		return string(first.TCP.Address)
+	case first.GRPC != nil:
+		return string(first.GRPC.Address)
+	case first.TLS != nil:
+		return string(first.TLS.Address)
+	case first.DNS != nil:
+		return string(first.DNS.Server)
+	case first.ICMP != nil:
+		return string(first.ICMP.Host)
 	}
-	return target.Host
+	return ""
 }
 
 // job is a member's probe in its present form.
@@ -284,7 +327,7 @@ func (j *job) Allowed(now time.Time) bool {
 // Run makes one visit and counts it.
 func (j *job) Run(ctx context.Context) {
 	if j.invalid != nil {
-		j.record(probe.Result{Outcome: probe.OutcomeError, Reason: probe.ReasonConfig, Detail: j.invalid.Error()})
+		j.record(probe.Result{Start: time.Now(), Outcome: probe.OutcomeError, Reason: probe.ReasonConfig, Detail: j.invalid.Error()})
 		return
 	}
 	result := j.probe.Run(ctx)
@@ -305,7 +348,7 @@ func (j *job) Starved(ofHost bool) {
 	if ofHost {
 		detail = "no free slot for this host for a whole interval; raise --max-concurrent-per-host or run more probers"
 	}
-	j.record(probe.Result{Outcome: probe.OutcomeError, Reason: probe.ReasonOverload, Detail: detail})
+	j.record(probe.Result{Start: time.Now(), Outcome: probe.OutcomeError, Reason: probe.ReasonOverload, Detail: detail})
 }
 
 // record counts a result, and logs it if it is other than the one before: a
@@ -314,9 +357,16 @@ func (j *job) record(result probe.Result) {
 	m := j.member
 	j.series.Observe(result)
 	m.mu.Lock()
-	before := m.last
-	m.last = result
+	var before probe.Result
+	if len(m.runs) > 0 {
+		before = m.runs[len(m.runs)-1]
+	}
+	if len(m.runs) == runsKept {
+		m.runs = append(m.runs[:0], m.runs[1:]...)
+	}
+	m.runs = append(m.runs, result)
 	m.mu.Unlock()
+	m.fleet.Report(m.touchpoint(), result)
 	if result.Outcome == before.Outcome && result.Reason == before.Reason {
 		return
 	}

@@ -34,6 +34,8 @@ func newFleet(log io.Writer, delay time.Duration) *Fleet {
 		Series:        series.New("default", scrapes.Twice),
 		FirstRunDelay: delay,
 		Skipped:       func() {},
+		Report:        func(types.NamespacedName, probe.Result) {},
+		Forget:        func(types.NamespacedName) {},
 		Log:           slog.New(slog.NewTextHandler(log, nil)),
 	})
 }

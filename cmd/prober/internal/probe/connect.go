@@ -101,6 +101,9 @@ func (s *security) config(host string, protocols ...string) *tls.Config {
 	config := &tls.Config{
 		RootCAs: s.roots, ServerName: host, NextProtos: protocols,
 		Certificates: s.own, InsecureSkipVerify: s.unverified,
+		// Without the post-quantum exchange that Go offers first: it is a quarter of
+		// what a visit costs. A server that insists on it would be told as a failure.
+		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 	}
 	if s.serverName != "" {
 		config.ServerName = s.serverName

@@ -100,7 +100,7 @@ func TestStripKeepsWhatIsRead(t *testing.T) {
 		t.Spec.Map = &v1alpha1.MapElements{Action: "pays"}
 		t.Status.ObservedGeneration = 1
 	})
-	if _, err := strip(&object); err != nil {
+	if _, err := (&Watcher{}).strip(&object); err != nil {
 		t.Fatal(err)
 	}
 	if object.ManagedFields != nil || object.Spec.Map != nil || object.Status.ObservedGeneration != 0 {
