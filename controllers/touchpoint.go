@@ -82,15 +82,11 @@ func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (er
 		return err
 	}
 	slices.Sort(s.journeys)
-	if !measuresLatency(s.touchpoint) {
+	if !rules.RecordsLatency(s.touchpoint) {
 		return nil
 	}
 	s.thresholds, err = r.promisedThresholds(ctx, s.touchpoint)
 	return err
-}
-
-func measuresLatency(touchpoint *v1alpha1.Touchpoint) bool {
-	return touchpoint.Spec.Metrics != nil && touchpoint.Spec.Metrics.Latency != nil
 }
 
 func (r *touchpointReconciler) promisedThresholds(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]time.Duration, error) {
@@ -123,7 +119,9 @@ func latencyPromises(slo *v1alpha1.ExperienceSLO) []v1alpha1.Duration {
 
 func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
 	r.memory.forget(s.key)
-	return r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+	return errors.Join(
+		r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil),
+		r.withdrawProbe(ctx, s))
 }
 
 // check looks at what admission cannot.
@@ -161,12 +159,16 @@ func (r *touchpointReconciler) generate(s *touchpointScope) {
 func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) {
 	var objects []rules.Object
 	if len(s.rules.Groups) > 0 {
-		objects = append(objects, rules.Object{Name: "sojourn-touchpoint-" + s.touchpoint.Name, Groups: s.rules.Groups})
+		objects = append(objects, rules.Object{Name: ruleObjectName(s.touchpoint.Name), Groups: s.rules.Groups})
 	}
 	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
-	problems, err := published(r.publisher.Sync(ctx, source, s.touchpoint, objects), "shorten spec.metrics")
+	problems, err := published(errors.Join(
+		r.publisher.Sync(ctx, source, s.touchpoint, objects), r.publishProbe(ctx, s)), "shorten spec.metrics")
 	s.problems, s.again = append(s.problems, problems...), err
 }
+
+// ruleObjectName names what is written for a touchpoint.
+func ruleObjectName(touchpoint string) string { return "sojourn-touchpoint-" + touchpoint }
 
 func (s *touchpointScope) finding() finding {
 	message := "measured by nothing: set probe, survey or metrics"
@@ -269,6 +271,7 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
 	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
+	r.watchProbes(b)
 	return b.Complete(r)
 }
 
@@ -293,7 +296,7 @@ func (r *touchpointReconciler) ofSLO(ctx context.Context, object client.Object) 
 	}
 	var concerned []*v1alpha1.Touchpoint
 	for _, name := range targets.Resolve(slo, in).Touchpoints {
-		if touchpoint := in.Touchpoints[name]; measuresLatency(touchpoint) {
+		if touchpoint := in.Touchpoints[name]; rules.RecordsLatency(touchpoint) {
 			concerned = append(concerned, touchpoint)
 		}
 	}
