@@ -279,6 +279,15 @@ func (r *run) textOf(value flows.Value) (string, *failure) {
 }
 
 func (h *httpAction) make(r *run, a *answer) *failure {
+	failed := h.visit(r, a)
+	if failed != nil {
+		// What is left of an answer must not be taken for the next one.
+		r.hangUp()
+	}
+	return failed
+}
+
+func (h *httpAction) visit(r *run, a *answer) *failure {
 	request, failed := h.request(r)
 	if failed != nil {
 		return failed
