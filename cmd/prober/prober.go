@@ -331,6 +331,20 @@ func (p *prober) serve(ctx context.Context, what string, listener net.Listener, 
 	return <-closed
 }
 
+// stream tells all families, those of the probes in parts.
+func (p *prober) stream(tell func(*dto.MetricFamily) error) error {
+	own, err := p.own.Gather()
+	if err != nil {
+		return err
+	}
+	for _, family := range own {
+		if err := tell(family); err != nil {
+			return err
+		}
+	}
+	return p.series.Stream(tell)
+}
+
 // metricsHandler serves text, OpenMetrics and the protobuf format; native
 // histograms exist only in the last.
 func (p *prober) metricsHandler() http.Handler {
@@ -351,14 +365,9 @@ func (p *prober) metricsHandler() http.Handler {
 		format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
 		switch kind := format.FormatType(); kind {
 		case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
-			families, err := gather()
-			if err != nil {
-				p.Log.Error("cannot gather", "error", err)
-				http.Error(w, err.Error(), http.StatusInternalServerError)
+			if err := exposition.Answer(w, r, p.stream, kind == expfmt.TypeOpenMetrics); err != nil {
+				p.Log.Debug("metrics were not read to the end", "error", err)
 				return
-			}
-			if err := exposition.Answer(w, r, families, kind == expfmt.TypeOpenMetrics); err != nil {
-				return // The reader has gone.
 			}
 		default:
 			protobuf.ServeHTTP(w, r)

@@ -17,8 +17,9 @@ var compressors = sync.Pool{New: func() any {
 	return compressor
 }}
 
-// Answer answers a request with families, compressed if that is accepted.
-func Answer(w http.ResponseWriter, r *http.Request, families []*dto.MetricFamily, openMetrics bool) error {
+// Answer answers a request with the families that stream tells, compressed if that is
+// accepted. Parts of one family follow each other.
+func Answer(w http.ResponseWriter, r *http.Request, stream func(tell func(*dto.MetricFamily) error) error, openMetrics bool) error {
 	kind := "text/plain; version=0.0.4; charset=utf-8"
 	if openMetrics {
 		kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -29,21 +30,18 @@ func Answer(w http.ResponseWriter, r *http.Request, families []*dto.MetricFamily
 		compressor := compressors.Get().(*gzip.Writer)
 		defer compressors.Put(compressor)
 		compressor.Reset(w)
-		if err := write(compressor, families, openMetrics); err != nil {
+		if err := write(compressor, stream, openMetrics); err != nil {
 			return err
 		}
 		return compressor.Close()
 	}
-	return write(w, families, openMetrics)
+	return write(w, stream, openMetrics)
 }
 
-func write(out io.Writer, families []*dto.MetricFamily, openMetrics bool) error {
+func write(out io.Writer, stream func(tell func(*dto.MetricFamily) error) error, openMetrics bool) error {
 	encoder := New(out, openMetrics)
-	for i, family := range families {
-		if err := encoder.Encode(family); err != nil {
-			return err
-		}
-		families[i] = nil // what is written need not stay in memory
+	if err := stream(encoder.Encode); err != nil {
+		return err
 	}
 	return encoder.Close()
 }

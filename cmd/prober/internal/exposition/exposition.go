@@ -23,6 +23,7 @@ const chunk = 64 << 10
 type Encoder struct {
 	out         io.Writer
 	openMetrics bool
+	last        string // the family before
 	text        []byte
 	err         error
 }
@@ -33,8 +34,43 @@ func New(out io.Writer, openMetrics bool) *Encoder {
 	return &Encoder{out: out, openMetrics: openMetrics, text: make([]byte, 0, chunk+4<<10)}
 }
 
-// Encode writes a family.
+// Encode writes a family, or more of the family before.
 func (e *Encoder) Encode(family *dto.MetricFamily) error {
+	name := family.GetName()
+	if name != e.last {
+		e.last = name
+		e.head(family)
+	}
+	suffix := ""
+	if e.openMetrics && !strings.HasSuffix(name, "_total") {
+		suffix = "_total"
+	}
+	for _, metric := range family.Metric {
+		switch {
+		case metric.Counter != nil:
+			e.sample(name, suffix, metric.Label, "", 0, metric.Counter.GetValue())
+		case metric.Gauge != nil:
+			e.sample(name, "", metric.Label, "", 0, metric.Gauge.GetValue())
+		case metric.Untyped != nil:
+			e.sample(name, "", metric.Label, "", 0, metric.Untyped.GetValue())
+		case metric.Histogram != nil:
+			e.histogram(name, metric)
+		case metric.Summary != nil:
+			for _, quantile := range metric.Summary.Quantile {
+				e.sample(name, "", metric.Label, "quantile", quantile.GetQuantile(), quantile.GetValue())
+			}
+			e.sample(name, "_sum", metric.Label, "", 0, metric.Summary.GetSampleSum())
+			e.count(name, "_count", metric.Label, "", 0, metric.Summary.GetSampleCount())
+		}
+		if len(e.text) >= chunk {
+			e.flush()
+		}
+	}
+	return e.err
+}
+
+// head introduces a family.
+func (e *Encoder) head(family *dto.MetricFamily) {
 	name := family.GetName()
 	head := name
 	if e.openMetrics && family.GetType() == dto.MetricType_COUNTER {
@@ -59,32 +95,6 @@ func (e *Encoder) Encode(family *dto.MetricFamily) error {
 		e.text = append(e.text, family.GetUnit()...)
 		e.text = append(e.text, '\n')
 	}
-	for _, metric := range family.Metric {
-		switch {
-		case metric.Counter != nil:
-			suffix := ""
-			if e.openMetrics && head == name {
-				suffix = "_total"
-			}
-			e.sample(name, suffix, metric.Label, "", 0, metric.Counter.GetValue())
-		case metric.Gauge != nil:
-			e.sample(name, "", metric.Label, "", 0, metric.Gauge.GetValue())
-		case metric.Untyped != nil:
-			e.sample(name, "", metric.Label, "", 0, metric.Untyped.GetValue())
-		case metric.Histogram != nil:
-			e.histogram(name, metric)
-		case metric.Summary != nil:
-			for _, quantile := range metric.Summary.Quantile {
-				e.sample(name, "", metric.Label, "quantile", quantile.GetQuantile(), quantile.GetValue())
-			}
-			e.sample(name, "_sum", metric.Label, "", 0, metric.Summary.GetSampleSum())
-			e.count(name, "_count", metric.Label, "", 0, metric.Summary.GetSampleCount())
-		}
-		if len(e.text) >= chunk {
-			e.flush()
-		}
-	}
-	return e.err
 }
 
 // Close ends the text.

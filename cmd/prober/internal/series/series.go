@@ -207,53 +207,104 @@ func (t *Touchpoint) observeSteps(results []probe.StepResult) {
 	}
 }
 
+// chunk is how many touchpoints are gathered at a time.
+const chunk = 250
+
 // Gather returns the families of all touchpoints.
 func (s *Set) Gather() ([]*dto.MetricFamily, error) {
+	var families []*dto.MetricFamily
+	err := s.Stream(func(part *dto.MetricFamily) error {
+		if last := len(families) - 1; last >= 0 && families[last].GetName() == part.GetName() {
+			families[last].Metric = append(families[last].Metric, part.Metric...)
+		} else {
+			families = append(families, part)
+		}
+		return nil
+	})
+	return families, err
+}
+
+// Stream tells the families of all touchpoints in parts: those of the same family
+// follow each other. All of them at once would take as much memory again as
+// everything else, for as long as a scrape takes.
+func (s *Set) Stream(tell func(*dto.MetricFamily) error) error {
 	s.mu.Lock()
 	touchpoints := make([]*Touchpoint, 0, len(s.touchpoints))
 	for _, t := range s.touchpoints {
 		touchpoints = append(touchpoints, t)
 	}
 	s.mu.Unlock()
-	if len(touchpoints) == 0 {
-		return nil, nil
-	}
 	slices.SortFunc(touchpoints, func(a, b *Touchpoint) int {
 		if byNamespace := strings.Compare(a.name.namespace, b.name.namespace); byNamespace != 0 {
 			return byNamespace
 		}
 		return strings.Compare(a.name.touchpoint, b.name.touchpoint)
 	})
-
-	duration := family(DurationSeconds, dto.MetricType_HISTOGRAM,
-		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.", len(touchpoints))
-	lastRun := family(LastRunTimestamp, dto.MetricType_GAUGE,
-		"When the last visit ended, as seconds since 1970. Absent before the first one.", len(touchpoints))
-	runs := family(RunsTotal, dto.MetricType_COUNTER,
-		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).", len(touchpoints)*len(probe.Outcomes))
-	failures := family(FailuresTotal, dto.MetricType_COUNTER,
-		"Visits that failed, by reason.", 0)
-	steps := family(StepSeconds, dto.MetricType_GAUGE,
-		"Duration of a step when it was last made, whether or not it succeeded.", len(touchpoints))
-	phases := family(PhaseSeconds, dto.MetricType_GAUGE,
-		"Duration of a phase of a step when it was last made: dns, connect, tls, first_byte or transfer.", 3*len(touchpoints))
-	certificates := family(CertificateEnd, dto.MetricType_GAUGE,
-		"When the first certificate of a chain ends that a step was last shown, as seconds since 1970.", 0)
 	now := time.Now()
-	for _, t := range touchpoints {
-		if err := t.gather(duration, lastRun, runs); err != nil {
-			return nil, err
+	shown := func(since time.Time) bool { return s.shown(since, now) || now.Sub(since) > zerosFor }
+	// The runs as they were when the durations were told: rules take a run without its
+	// duration for a slow one.
+	runs := make([]uint64, len(touchpoints)*len(probe.Outcomes))
+	runsOf := func(i int) []uint64 { return runs[i*len(probe.Outcomes):][:len(probe.Outcomes)] }
+	for _, f := range []struct {
+		name   string
+		kind   dto.MetricType
+		help   string
+		gather func(t *Touchpoint, i int, to *dto.MetricFamily) error
+	}{{
+		CertificateEnd, dto.MetricType_GAUGE,
+		"When the first certificate of a chain ends that a step was last shown, as seconds since 1970.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherCertificates(to) },
+	}, {
+		DurationSeconds, dto.MetricType_HISTOGRAM,
+		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.",
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherDuration(to, runsOf(i)) },
+	}, {
+		FailuresTotal, dto.MetricType_COUNTER,
+		"Visits that failed, by reason.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherFailures(to, shown) },
+	}, {
+		LastRunTimestamp, dto.MetricType_GAUGE,
+		"When the last visit ended, as seconds since 1970. Absent before the first one.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherLastRun(to) },
+	}, {
+		PhaseSeconds, dto.MetricType_GAUGE,
+		"Duration of a phase of a step when it was last made: dns, connect, tls, first_byte or transfer.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherPhases(to) },
+	}, {
+		RunsTotal, dto.MetricType_COUNTER,
+		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).",
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherRuns(to, runsOf(i)) },
+	}, {
+		StepSeconds, dto.MetricType_GAUGE,
+		"Duration of a step when it was last made, whether or not it succeeded.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherSteps(to) },
+	}} {
+		for from := 0; from < len(touchpoints); from += chunk {
+			part := &dto.MetricFamily{Name: &f.name, Type: &f.kind, Help: &f.help}
+			for i := from; i < min(from+chunk, len(touchpoints)); i++ {
+				if err := touchpoints[i].locked(func(t *Touchpoint) error { return f.gather(t, i, part) }); err != nil {
+					return err
+				}
+			}
+			if len(part.Metric) == 0 {
+				continue
+			}
+			if err := tell(part); err != nil {
+				return err
+			}
 		}
-		t.gatherFailures(failures, func(since time.Time) bool { return s.shown(since, now) || now.Sub(since) > zerosFor })
-		t.gatherSteps(steps, phases, certificates)
 	}
-	families := []*dto.MetricFamily{certificates, duration, failures, lastRun, phases, runs, steps}
-	return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 }), nil
+	return nil
 }
 
-func (t *Touchpoint) gatherFailures(to *dto.MetricFamily, shown func(since time.Time) bool) {
+func (t *Touchpoint) locked(do func(*Touchpoint) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return do(t)
+}
+
+func (t *Touchpoint) gatherFailures(to *dto.MetricFamily, shown func(since time.Time) bool) error {
 	for i := range t.failures {
 		f := &t.failures[i]
 		f.open = f.open || shown(f.first)
@@ -263,17 +314,24 @@ func (t *Touchpoint) gatherFailures(to *dto.MetricFamily, shown func(since time.
 		}
 		to.Metric = append(to.Metric, &dto.Metric{Label: f.labels, Counter: &dto.Counter{Value: &value}})
 	}
+	return nil
 }
 
-func (t *Touchpoint) gatherSteps(steps, phases, certificates *dto.MetricFamily) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *Touchpoint) gatherSteps(to *dto.MetricFamily) error {
+	for i := range t.steps {
+		if s := &t.steps[i]; s.last.Made {
+			to.Metric = append(to.Metric, gauge(s.labels, Seconds(s.last.Duration)))
+		}
+	}
+	return nil
+}
+
+func (t *Touchpoint) gatherPhases(to *dto.MetricFamily) error {
 	for i := range t.steps {
 		s := &t.steps[i]
 		if !s.last.Made {
 			continue
 		}
-		steps.Metric = append(steps.Metric, gauge(s.labels, Seconds(s.last.Duration)))
 		for phase, took := range s.last.Phases {
 			if took == 0 {
 				continue
@@ -281,34 +339,48 @@ func (t *Touchpoint) gatherSteps(steps, phases, certificates *dto.MetricFamily) 
 			if s.phaseLabels[phase] == nil {
 				s.phaseLabels[phase] = []*dto.LabelPair{s.labels[0], s.labels[1], label("phase", probe.PhaseNames[phase]), s.labels[2], s.labels[3]}
 			}
-			phases.Metric = append(phases.Metric, gauge(s.phaseLabels[phase], Seconds(took)))
-		}
-		if end := s.last.CertificateExpiry; !end.IsZero() {
-			certificates.Metric = append(certificates.Metric, gauge(s.labels, float64(end.Unix())))
+			to.Metric = append(to.Metric, gauge(s.phaseLabels[phase], Seconds(took)))
 		}
 	}
+	return nil
+}
+
+func (t *Touchpoint) gatherCertificates(to *dto.MetricFamily) error {
+	for i := range t.steps {
+		if s := &t.steps[i]; s.last.Made && !s.last.CertificateExpiry.IsZero() {
+			to.Metric = append(to.Metric, gauge(s.labels, float64(s.last.CertificateExpiry.Unix())))
+		}
+	}
+	return nil
 }
 
 func gauge(labels []*dto.LabelPair, value float64) *dto.Metric {
 	return &dto.Metric{Label: labels, Gauge: &dto.Gauge{Value: &value}}
 }
 
-func (t *Touchpoint) gather(duration, lastRun, runs *dto.MetricFamily) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *Touchpoint) gatherDuration(to *dto.MetricFamily, runs []uint64) error {
+	copy(runs, t.runs)
 	histogram := &dto.Metric{}
 	if err := t.duration.Write(histogram); err != nil {
 		return err
 	}
 	histogram.Label = t.labels
-	duration.Metric = append(duration.Metric, histogram)
-	for i, count := range t.runs {
-		runs.Metric = append(runs.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
+	to.Metric = append(to.Metric, histogram)
+	return nil
+}
+
+func (t *Touchpoint) gatherRuns(to *dto.MetricFamily, runs []uint64) error {
+	for i, count := range runs {
+		to.Metric = append(to.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
 			Value: proto.Float64(float64(count)), CreatedTimestamp: t.created,
 		}})
 	}
+	return nil
+}
+
+func (t *Touchpoint) gatherLastRun(to *dto.MetricFamily) error {
 	if !t.lastRun.IsZero() {
-		lastRun.Metric = append(lastRun.Metric, gauge(t.labels, float64(t.lastRun.UnixMilli())/1e3))
+		to.Metric = append(to.Metric, gauge(t.labels, float64(t.lastRun.UnixMilli())/1e3))
 	}
 	return nil
 }
@@ -316,9 +388,5 @@ func (t *Touchpoint) gather(duration, lastRun, runs *dto.MetricFamily) error {
 // Seconds returns the float nearest to a duration, so that 300ms is written 0.3.
 // Duration.Seconds rounds twice and is not always that near.
 func Seconds(d time.Duration) float64 { return float64(d) / 1e9 }
-
-func family(name string, kind dto.MetricType, help string, size int) *dto.MetricFamily {
-	return &dto.MetricFamily{Name: &name, Type: &kind, Help: &help, Metric: make([]*dto.Metric, 0, size)}
-}
 
 func label(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
