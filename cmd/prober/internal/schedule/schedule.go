@@ -1,8 +1,7 @@
 // Package schedule runs many jobs, each at its own interval and at its own moment
 // within it, with a limit on how many run at once, in all and against one host.
 //
-// One goroutine sleeps until the next job is due, and a goroutine exists for each
-// run only while it runs. A goroutine and a ticker per job would be as short to
+// One goroutine sleeps until the next job is due, and a few others make the runs. A goroutine and a ticker per job would be as short to
 // write, but a ticker knows only the time since the job became known: after a
 // restart all jobs would run together. The heap also shows at one place which jobs
 // wait, which is what skipping, overload and lateness are told from.
@@ -13,9 +12,14 @@ import (
 	"container/list"
 	"context"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"time"
 )
+
+// maxIdle is how many goroutines are kept for the next runs. In a second of three
+// hundred visits of ten milliseconds, three go on at a time.
+const maxIdle = 64
 
 // Job is what a Scheduler runs. Allowed, Overlapped and Starved are called while
 // the Scheduler is locked: they must return at once and not call it.
@@ -54,6 +58,7 @@ type Scheduler struct {
 	due     dueHeap
 	waiting list.List // of *entry, the longest waiting first
 	running int
+	idle    []chan run // of workers that wait for work
 	runs    sync.WaitGroup
 	wake    chan struct{}
 }
@@ -195,24 +200,77 @@ func (s *Scheduler) start() {
 		e.host.running++
 		e.host.jobs++
 		s.late(time.Since(e.since))
-		s.runs.Go(func() {
-			e.job.Run(ctx)
-			cancel()
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			e.cancel = nil
-			s.running--
-			e.host.running--
-			if first := e.host.waiting.Front(); first != nil {
-				// It has waited longer than whoever waits for any slot.
-				next := first.Value.(*entry)
-				next.leave()
-				next.wait(&s.waiting, true)
-			}
-			s.forget(e.host)
-			s.start()
-		})
+		s.give(run{e, ctx})
 	}
+}
+
+// run is an entry's job on its way to a worker.
+type run struct {
+	*entry
+	ctx context.Context
+}
+
+// give has a worker make a run: an idle one, for the stack of a new one would have to
+// grow first, which costs as much as a tenth of a visit.
+func (s *Scheduler) give(r run) {
+	if last := len(s.idle) - 1; last >= 0 {
+		s.idle[last] <- r
+		s.idle = s.idle[:last]
+		return
+	}
+	s.runs.Go(func() { s.work(r) })
+}
+
+// work makes runs until there are enough idle workers, or the end.
+func (s *Scheduler) work(r run) {
+	next := make(chan run, 1)
+	for {
+		r.job.Run(r.ctx)
+		if !s.done(r, next) {
+			return
+		}
+		select {
+		case r = <-next:
+		case <-s.ctx.Done():
+			if s.resign(next) {
+				return
+			}
+			r = <-next
+		}
+	}
+}
+
+// resign takes a worker from the idle ones. If it is not among them, a run is on its
+// way to it.
+func (s *Scheduler) resign(next chan run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.idle)
+	s.idle = slices.DeleteFunc(s.idle, func(c chan run) bool { return c == next })
+	return len(s.idle) < before
+}
+
+// done ends a run, and tells whether its worker shall wait for another.
+func (s *Scheduler) done(r run, next chan run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.cancel()
+	r.entry.cancel = nil
+	s.running--
+	r.host.running--
+	if first := r.host.waiting.Front(); first != nil {
+		// It has waited longer than whoever waits for any slot.
+		waits := first.Value.(*entry)
+		waits.leave()
+		waits.wait(&s.waiting, true)
+	}
+	s.forget(r.host)
+	keep := len(s.idle) < maxIdle && s.ctx.Err() == nil
+	if keep {
+		s.idle = append(s.idle, next)
+	}
+	s.start()
+	return keep
 }
 
 // wait puts an entry at the end of a queue, or first.
