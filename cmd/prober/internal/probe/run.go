@@ -135,6 +135,8 @@ func (r *run) step(s *step, told *StepResult, begin time.Time) *failure {
 	late := !time.Now().Before(r.deadline)
 	told.Status, told.Phases, told.CertificateExpiry = a.status, a.phases, a.expiry
 	switch {
+	case failed == nil && late:
+		return failf(ReasonTimeout, "over only after %s", told.Duration.Round(time.Millisecond))
 	case failed == nil:
 		a.latency = told.Duration
 		return r.judge(s, a)
