@@ -2,7 +2,7 @@
 // size and time of a scrape, with blackbox_exporter beside it on the same targets.
 //
 // A real API server holds the touchpoints. The prober is the program that users run;
-// it is scraped every 15 s, and its whole CPU time is counted: schedule, scrapes,
+// it is scraped every 30 s, and its whole CPU time is counted: schedule, scrapes,
 // watching, garbage collection. blackbox_exporter is Debian's; this program asks it
 // for /probe as Prometheus would, at the rate at which the prober probed just before.
 // The server that both visit is a process of its own, as is this program: neither's
@@ -26,6 +26,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -40,11 +43,10 @@ Flags:
 `
 
 type options struct {
-	only    string
-	window  time.Duration
-	soak    time.Duration
-	profile string
-	serve   string
+	only   string
+	window time.Duration
+	soak   time.Duration
+	serve  string
 }
 
 // load is one case.
@@ -69,9 +71,8 @@ var loads = []load{
 func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "run only the cases whose name, such as https-10000, contains this")
-	flag.DurationVar(&o.window, "window", 45*time.Second, "how long to measure the prober in each case; whole intervals at least")
+	flag.DurationVar(&o.window, "window", 40*time.Second, "how long to measure the prober in each case; whole intervals at least")
 	flag.DurationVar(&o.soak, "soak", 0, "instead, run 10,000 touchpoints over HTTP for so long, and watch the memory")
-	flag.StringVar(&o.profile, "profile", "", "`folder` for CPU and heap profiles of the prober; it is then built with pprof")
 	flag.StringVar(&o.serve, "serve", "", "internal: be the server that is visited; its files go into this folder")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
@@ -93,7 +94,8 @@ func run(ctx context.Context, o options) error {
 	if runtime.GOOS != "linux" {
 		return fmt.Errorf("the processes' CPU and memory are read from /proc, which %s lacks", runtime.GOOS)
 	}
-	b, err := newBench(ctx, o)
+	ctrl.SetLogger(logr.Discard())
+	b, err := newBench(ctx)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ type bench struct {
 	blackbox *localstack.Blackbox
 }
 
-func newBench(ctx context.Context, o options) (_ *bench, err error) {
+func newBench(ctx context.Context) (_ *bench, err error) {
 	b := &bench{}
 	defer func() {
 		if err != nil {
