@@ -200,15 +200,17 @@ func TestAgainstAPIServer(t *testing.T) {
 		t.Error("the edge of the promise before is still there")
 	}
 
+	// A patch: the prober has written the status since.
+	before := touchpoint.DeepCopy()
 	touchpoint.Spec.Probe.HTTP.URL = v1alpha1.URL(shop.URL + "/broken")
-	if err := api.Update(ctx, touchpoint); err != nil {
+	if err := api.Patch(ctx, touchpoint, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
 	within(t, 11*time.Second, "a failure at the edited address", above(runs("failure"), 0))
 
 	cluster.StopAPIServer()
-	before, _ := value(runs("failure"))
-	within(t, 11*time.Second, "probing goes on without an API server", above(runs("failure"), before))
+	failed, _ := value(runs("failure"))
+	within(t, 11*time.Second, "probing goes on without an API server", above(runs("failure"), failed))
 	if status, text := get(t, health, "/readyz"); status != http.StatusOK {
 		t.Errorf("no longer ready without an API server: %s", text)
 	}

@@ -22,12 +22,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// bomb is a gigabyte of zeros in a megabyte of gzip.
+// bomb is 64 MiB of zeros in 64 KiB of gzip.
 func bomb() []byte {
 	var packed bytes.Buffer
 	writer, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	block := make([]byte, 1<<20)
-	for range 1 << 8 {
+	for range 1 << 6 {
 		writer.Write(block)
 	}
 	writer.Close()
