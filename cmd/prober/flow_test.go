@@ -141,24 +141,16 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	t.Cleanup(shop.Close)
 
 	var logged lockedBuilder
-	config := account("sojourn-system", "sojourn-prober")
-	p, err := newProber(options{
-		Config: config, Location: "default", MaxConcurrent: 10, Guard: loopback, ValuesNamespaces: []string{"shop"},
+	said := options{
+		Config: account("sojourn-system", "sojourn-prober"), Location: "default", MaxConcurrent: 10, Guard: loopback, ValuesNamespaces: []string{"shop"},
 		MetricsAddress: "127.0.0.1:0", HealthAddress: "127.0.0.1:0", DebugAddress: "127.0.0.1:0", Version: "test",
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(&logged, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	p, err := newProber(said)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(running) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	stop := start(t, p)
 
 	secret := func(namespace string, labels map[string]string) *corev1.Secret {
 		return &corev1.Secret{
@@ -291,6 +283,45 @@ probe:
 	if !strings.Contains(metrics, `sojourn_probe_failures_total{location="default",namespace="shop",reason="status",touchpoint="login"}`) {
 		t.Error("no series of the reason")
 	}
+
+	// A successor finds the status as it is, and leaves it so.
+	stop()
+	before := told("shop")
+	var written v1alpha1.Touchpoint
+	if err := api.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "login"}, &written); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = newProber(said); err != nil {
+		t.Fatal(err)
+	}
+	start(t, p)
+	within(t, 40*time.Second, "a visit of the successor", func() bool {
+		_, text := get(t, p.metrics.Addr().String(), "/metrics")
+		return strings.Contains(text, `sojourn_probe_runs_total{location="default",namespace="shop",outcome="failure",touchpoint="login"} 1`)
+	})
+	time.Sleep(time.Second)
+	version := written.ResourceVersion
+	if err := api.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "login"}, &written); err != nil {
+		t.Fatal(err)
+	}
+	if written.ResourceVersion != version {
+		t.Errorf("a restart writes the status: %+v, before %+v", told("shop"), before)
+	}
+}
+
+// start runs a prober until the test ends or what it returns is called.
+func start(t *testing.T, p *prober) (stop func()) {
+	running, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(running) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // lockedBuilder is a log that a test reads while it is written.
