@@ -370,6 +370,7 @@ func (p *prober) metricsHandler() http.Handler {
 				return
 			}
 		default:
+			p.series.Native()
 			protobuf.ServeHTTP(w, r)
 		}
 		if reader, _, err := net.SplitHostPort(r.RemoteAddr); err == nil && r.Context().Err() == nil {

@@ -47,8 +47,13 @@ type Set struct {
 	location string
 	shown    func(since, now time.Time) bool
 
+	// words holds the label pairs of what many touchpoints have in common: locations,
+	// namespaces, outcomes, reasons, steps, phases.
+	words sync.Map // of *dto.LabelPair by [2]string
+
 	mu          sync.Mutex
 	touchpoints map[name]*Touchpoint
+	native      bool
 }
 
 type name struct{ namespace, touchpoint string }
@@ -61,6 +66,7 @@ func New(location string, shown func(since, now time.Time) bool) *Set {
 
 // Touchpoint holds the series of one touchpoint.
 type Touchpoint struct {
+	set       *Set
 	name      name
 	labels    []*dto.LabelPair
 	runLabels [][]*dto.LabelPair // in the order of probe.Outcomes
@@ -72,6 +78,7 @@ type Touchpoint struct {
 	runs       []uint64 // in the order of probe.Outcomes
 	duration   prometheus.Histogram
 	thresholds []float64
+	native     bool
 	lastRun    time.Time
 	failures   []failures // of the reasons that occurred
 	steps      []step
@@ -100,21 +107,51 @@ type step struct {
 // Add shows a touchpoint's series, all at zero. Adding it anew starts them anew.
 func (s *Set) Add(namespace, touchpoint string, thresholds []float64) *Touchpoint {
 	// In alphabetical order, as the formats want them.
-	location, ns, tp := label("location", s.location), label("namespace", namespace), label("touchpoint", touchpoint)
+	location, ns, tp := s.word("location", s.location), s.word("namespace", namespace), label("touchpoint", touchpoint)
 	t := &Touchpoint{
+		set:     s,
 		name:    name{namespace, touchpoint},
 		labels:  []*dto.LabelPair{location, ns, tp},
 		created: timestamppb.Now(),
 		runs:    make([]uint64, len(probe.Outcomes)),
 	}
 	for _, outcome := range probe.Outcomes {
-		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, label("outcome", string(outcome)), tp})
+		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, s.word("outcome", string(outcome)), tp})
 	}
-	t.SetThresholds(thresholds)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t.native = s.native
+	t.SetThresholds(thresholds)
 	s.touchpoints[t.name] = t
 	return t
+}
+
+// Native adds native histograms to the classic ones, from now on: they take a fifth of
+// a prober's memory, and only a Prometheus that asks for the protobuf format reads
+// them. All counts start at zero once more; it asks first before the first visit.
+func (s *Set) Native() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.native {
+		return
+	}
+	s.native = true
+	for _, t := range s.touchpoints {
+		t.mu.Lock()
+		t.native = true
+		t.restart()
+		t.mu.Unlock()
+	}
+}
+
+// word returns the label pair that all touchpoints share.
+func (s *Set) word(name, value string) *dto.LabelPair {
+	key := [2]string{name, value}
+	if shared, known := s.words.Load(key); known {
+		return shared.(*dto.LabelPair)
+	}
+	shared, _ := s.words.LoadOrStore(key, label(name, value))
+	return shared.(*dto.LabelPair)
 }
 
 // Remove hides a touchpoint's series at once.
@@ -145,20 +182,23 @@ func (t *Touchpoint) SetThresholds(thresholds []float64) {
 	if t.duration != nil && slices.Equal(t.thresholds, thresholds) {
 		return
 	}
-	if t.duration != nil {
-		clear(t.runs)
-		t.created = timestamppb.Now()
-	}
-	edges := slices.Concat(prometheus.DefBuckets, thresholds)
-	slices.Sort(edges)
 	t.thresholds = thresholds
-	t.duration = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:                            DurationSeconds,
-		Buckets:                         slices.Compact(edges),
-		NativeHistogramBucketFactor:     nativeFactor,
-		NativeHistogramMaxBucketNumber:  nativeMaxBuckets,
-		NativeHistogramMinResetDuration: nativeMinReset,
-	})
+	t.restart()
+}
+
+// restart makes the histogram and the runs start at zero.
+func (t *Touchpoint) restart() {
+	clear(t.runs)
+	t.created = timestamppb.Now()
+	edges := slices.Concat(prometheus.DefBuckets, t.thresholds)
+	slices.Sort(edges)
+	options := prometheus.HistogramOpts{Name: DurationSeconds, Buckets: slices.Compact(edges)}
+	if t.native {
+		options.NativeHistogramBucketFactor = nativeFactor
+		options.NativeHistogramMaxBucketNumber = nativeMaxBuckets
+		options.NativeHistogramMinResetDuration = nativeMinReset
+	}
+	t.duration = prometheus.NewHistogram(options)
 }
 
 // Observe counts a run. Only the duration of a success is kept: a refused
@@ -184,7 +224,7 @@ func (t *Touchpoint) Observe(result probe.Result) {
 func (t *Touchpoint) fail(reason probe.Reason) {
 	i := slices.IndexFunc(t.failures, func(f failures) bool { return f.reason == reason })
 	if i < 0 {
-		labels := []*dto.LabelPair{t.labels[0], t.labels[1], label("reason", string(reason)), t.labels[2]}
+		labels := []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("reason", string(reason)), t.labels[2]}
 		t.failures = append(t.failures, failures{reason: reason, labels: labels, first: time.Now()})
 		i = len(t.failures) - 1
 	}
@@ -197,7 +237,7 @@ func (t *Touchpoint) observeSteps(results []probe.StepResult) {
 	if !same {
 		t.steps = make([]step, len(results))
 		for i, result := range results {
-			t.steps[i] = step{name: result.Name, labels: []*dto.LabelPair{t.labels[0], t.labels[1], label("step", result.Name), t.labels[2]}}
+			t.steps[i] = step{name: result.Name, labels: []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("step", result.Name), t.labels[2]}}
 		}
 	}
 	for i, result := range results {
@@ -337,7 +377,7 @@ func (t *Touchpoint) gatherPhases(to *dto.MetricFamily) error {
 				continue
 			}
 			if s.phaseLabels[phase] == nil {
-				s.phaseLabels[phase] = []*dto.LabelPair{s.labels[0], s.labels[1], label("phase", probe.PhaseNames[phase]), s.labels[2], s.labels[3]}
+				s.phaseLabels[phase] = []*dto.LabelPair{s.labels[0], s.labels[1], t.set.word("phase", probe.PhaseNames[phase]), s.labels[2], s.labels[3]}
 			}
 			to.Metric = append(to.Metric, gauge(s.phaseLabels[phase], Seconds(took)))
 		}

@@ -101,6 +101,9 @@ func TestNativeHistogramInProtobuf(t *testing.T) {
 	set := New("default", never)
 	touchpoint := set.Add("shop", "checkout", []float64{0.3})
 	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 120 * time.Millisecond})
+	set.Native() // starts anew
+	set.Native() // changes nothing
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 120 * time.Millisecond})
 	body := scrape(t, set, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	decoder := expfmt.NewDecoder(strings.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for {
@@ -114,7 +117,7 @@ func TestNativeHistogramInProtobuf(t *testing.T) {
 			continue
 		}
 		histogram := family.Metric[0].GetHistogram()
-		if len(histogram.PositiveSpan) == 0 || histogram.GetSchema() != 3 || len(histogram.Bucket) < 12 {
+		if histogram.GetSampleCount() != 1 || len(histogram.PositiveSpan) == 0 || histogram.GetSchema() != 3 || len(histogram.Bucket) < 12 {
 			t.Errorf("not both native and classic: %v", histogram)
 		}
 		return
