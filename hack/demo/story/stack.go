@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -28,8 +29,8 @@ const (
 	RulesSelector = "prometheus_rule=1"
 	// shopNamespace is where the shop would run in a cluster.
 	shopNamespace = "shop"
-	// ProberLocation is the label location of the prober's series.
-	ProberLocation = "demo"
+	// ProberLocation is where touchpoints are probed that name no location.
+	ProberLocation = string(v1alpha1.DefaultLocation)
 
 	// ScrapeInterval of all targets. Fifteen seconds would do as well; a demo is
 	// watched.
