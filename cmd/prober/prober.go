@@ -362,7 +362,7 @@ func (p *prober) metricsHandler() http.Handler {
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
+		format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
 		switch kind := format.FormatType(); kind {
 		case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
 			if err := exposition.Answer(w, r, p.stream, kind == expfmt.TypeOpenMetrics); err != nil {
