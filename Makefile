@@ -55,6 +55,10 @@ bench-rules: ## Measure what rules cost Prometheus, beside Sloth's and Pyrra's.
 bench-alerts: ## Measure how honest survey alerts are, beside Sloth's and Pyrra's.
 	$(GO) run ./hack/bench/alerts
 
+.PHONY: bench-prober
+bench-prober: ## Measure what probing costs, beside blackbox_exporter.
+	$(GO) run ./hack/bench/prober
+
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \

@@ -275,6 +275,14 @@ func rightsSuffice(t *testing.T, api client.Client) {
 			}
 		}
 	}
+	for _, verb := range []string{"list", "create", "patch", "delete"} {
+		if !may("prober", systemNamespace, verb, "coordination.k8s.io", "leases") {
+			t.Errorf("the prober may not %s Leases", verb)
+		}
+		if may("prober", shopNamespace, verb, "coordination.k8s.io", "leases") {
+			t.Errorf("the prober may %s Leases of others", verb)
+		}
+	}
 	for _, component := range components {
 		for _, namespace := range []string{metav1.NamespaceAll, systemNamespace, shopNamespace} {
 			for _, verb := range []string{"get", "list", "watch"} {
@@ -374,7 +382,10 @@ func TestWorkloads(t *testing.T) {
 			ports := map[string]bool{}
 			for _, port := range container.Ports {
 				ports[port.Name] = true
-				if !bytes.Contains(help, fmt.Appendf(nil, `(default ":%d")`, port.ContainerPort)) {
+				asked := slices.ContainsFunc(container.Args, func(arg string) bool {
+					return strings.HasSuffix(arg, fmt.Sprintf("-bind-address=:%d", port.ContainerPort))
+				})
+				if !asked && !bytes.Contains(help, fmt.Appendf(nil, `(default ":%d")`, port.ContainerPort)) {
 					t.Errorf("port %s: the %s does not listen on %d", port.Name, container.Name, port.ContainerPort)
 				}
 			}
@@ -405,6 +416,7 @@ func TestWorkloads(t *testing.T) {
 				}
 			}
 			delete(ports, "health")
+			delete(ports, "debug") // of one Pod, to which a port is forwarded
 			if !maps.Equal(published, ports) {
 				t.Errorf("Services lead to ports %v, want %v", published, ports)
 			}

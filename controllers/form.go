@@ -22,8 +22,8 @@ import (
 
 const prometheusRuleCRDName = monitoringv1.PrometheusRuleName + "." + "monitoring.coreos.com"
 
-// errFormChanged ends a run: the kind PrometheusRule came or went.
-var errFormChanged = errors.New("the kind PrometheusRule came or went")
+// errFormChanged ends a run: the kind PrometheusRule or Probe came or went.
+var errFormChanged = errors.New("a kind of the Prometheus Operator came or went")
 
 func prometheusRuleCRD() *metav1.PartialObjectMetadata {
 	crd := &metav1.PartialObjectMetadata{}

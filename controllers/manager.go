@@ -68,6 +68,9 @@ type Options struct {
 	// HealthProbeBindAddress serves /healthz and /readyz; "0": not at all.
 	HealthProbeBindAddress string
 	Logger                 logr.Logger
+
+	// probes tells whether the kind Probe is installed; Run finds out.
+	probes bool
 }
 
 // Validate says what is wrong with options.
@@ -133,10 +136,13 @@ func Run(ctx context.Context, restConfig *rest.Config, options Options) error {
 		if err != nil {
 			return fmt.Errorf("asking the API server whether it knows the kind PrometheusRule: %w", err)
 		}
-		options.Logger.Info("starting", "form", form)
+		if options.probes, err = detectProbes(ctx, restConfig); err != nil {
+			return fmt.Errorf("asking the API server whether it knows the kind Probe: %w", err)
+		}
+		options.Logger.Info("starting", "form", form, "probes", options.probes)
 		switch err := run(ctx, restConfig, options, form); {
 		case errors.Is(err, errFormChanged):
-			options.Logger.Info("the kind PrometheusRule came or went: starting anew")
+			options.Logger.Info("the kind PrometheusRule or Probe came or went: starting anew")
 		case ctx.Err() != nil:
 			return nil
 		default:
@@ -166,6 +172,9 @@ func run(parent context.Context, restConfig *rest.Config, options Options, form 
 		return err
 	}
 	if err := (&formReconciler{reader: mgr.GetClient(), config: restConfig, form: form, changed: cancel}).setup(mgr); err != nil {
+		return err
+	}
+	if err := mgr.Add(watchProbeKind(restConfig, options.probes, cancel)); err != nil {
 		return err
 	}
 	if err := setupHealth(mgr); err != nil {
@@ -218,6 +227,9 @@ func cacheOptions(options Options, form publish.Form) cache.Options {
 	if form == publish.PrometheusRules {
 		cached.ByObject[&monitoringv1.PrometheusRule{}] = cache.ByObject{Label: ours}
 	}
+	if options.probes {
+		cached.ByObject[&monitoringv1.Probe{}] = cache.ByObject{Label: ours}
+	}
 	if len(options.Namespaces) > 0 {
 		cached.DefaultNamespaces = map[string]cache.Config{}
 		for _, namespace := range options.Namespaces {
@@ -240,7 +252,7 @@ func setupObserver(mgr manager.Manager, options Options) (*observe.Observer, err
 
 func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, observed *observe.Observer) error {
 	publisher := &publish.Publisher{
-		Client: mgr.GetClient(), Form: form,
+		Client: mgr.GetClient(), Form: form, Probes: options.probes,
 		RuleLabels: options.RuleLabels, ConfigMapLabels: options.ConfigMapLabels, RulesNamespace: options.RulesNamespace,
 	}
 	known := catalogue{Reader: mgr.GetClient(), namespaces: slices.Clone(options.Namespaces)}

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/flows"
 	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
@@ -71,9 +73,10 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 		return reconcile.Result{}, r.withdraw(ctx, s)
 	}
 	r.check(s)
+	r.checkProbe(s)
 	r.generate(s)
 	r.publish(ctx, s)
-	if err := r.writeStatus(ctx, s); err != nil || s.again != nil {
+	if err := errors.Join(r.writeStatus(ctx, s), r.prune(ctx, s)); err != nil || s.again != nil {
 		return result(err, s.again)
 	}
 	return lookAgain(r.observed, s.finding(), s.touchpoint.Status.Conditions, s.touchpoint.Generation), nil
@@ -115,7 +118,9 @@ func (r *touchpointReconciler) covering(ctx context.Context, touchpoint *v1alpha
 
 func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
 	r.memory.forget(s.key)
-	return r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+	return errors.Join(
+		r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil),
+		r.withdrawProbe(ctx, s))
 }
 
 // check looks at what admission cannot.
@@ -132,6 +137,19 @@ func (r *touchpointReconciler) check(s *touchpointScope) {
 	}
 }
 
+// checkProbe finds what would fail in every visit, before the first.
+func (r *touchpointReconciler) checkProbe(s *touchpointScope) {
+	if s.touchpoint.Spec.Probe == nil {
+		return
+	}
+	_, problems := flows.Compile(s.touchpoint.Spec.Probe)
+	for _, problem := range problems {
+		s.problems = append(s.problems, rules.Problem{
+			Field: problem.Field, Reason: v1alpha1.ReasonInvalidProbe, Stalled: true, Message: problem.Message,
+		})
+	}
+}
+
 func (r *touchpointReconciler) generate(s *touchpointScope) {
 	s.rules = rules.ForTouchpoint(s.touchpoint, s.promises, r.rules)
 	s.problems = append(s.problems, s.rules.Problems...)
@@ -143,15 +161,19 @@ func (r *touchpointReconciler) generate(s *touchpointScope) {
 func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) {
 	var objects []rules.Object
 	if len(s.rules.Groups) > 0 {
-		objects = append(objects, rules.Object{Name: "sojourn-touchpoint-" + s.touchpoint.Name, Groups: s.rules.Groups})
+		objects = append(objects, rules.Object{Name: ruleObjectName(s.touchpoint.Name), Groups: s.rules.Groups})
 	}
 	if len(s.rules.Diagnosis) > 0 {
 		objects = append(objects, rules.Object{Name: "sojourn-diagnosis-" + s.touchpoint.Name, Groups: s.rules.Diagnosis})
 	}
 	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
-	problems, err := published(r.publisher.Sync(ctx, source, s.touchpoint, objects), "shorten spec.metrics")
+	problems, err := published(errors.Join(
+		r.publisher.Sync(ctx, source, s.touchpoint, objects), r.publishProbe(ctx, s)), "shorten spec.metrics")
 	s.problems, s.again = append(s.problems, problems...), err
 }
+
+// ruleObjectName names what is written for a touchpoint.
+func ruleObjectName(touchpoint string) string { return "sojourn-touchpoint-" + touchpoint }
 
 func (s *touchpointScope) finding() finding {
 	message := "measured by nothing: set probe, survey or metrics"
@@ -208,10 +230,47 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	return nil
 }
 
+// prune removes what the probers of a location told, once nobody asks for the
+// location any more. Each location's entry has an owner of its own, in whose name
+// nothing is applied.
+func (r *touchpointReconciler) prune(ctx context.Context, s *touchpointScope) error {
+	for _, entry := range strayProbes(s.touchpoint) {
+		nothing := ac.Touchpoint(s.touchpoint.Name, s.touchpoint.Namespace)
+		owner := client.FieldOwner(v1alpha1.ProbeFieldOwner(entry.Location))
+		if err := r.client.Status().Apply(ctx, nothing, owner, client.ForceOwnership); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strayProbes are the entries of locations that nobody asks for.
+func strayProbes(touchpoint *v1alpha1.Touchpoint) []v1alpha1.LocationStatus {
+	wanted := targets.Locations(touchpoint)
+	var stray []v1alpha1.LocationStatus
+	for _, entry := range touchpoint.Status.Probes {
+		if !slices.Contains(wanted, entry.Location) {
+			stray = append(stray, entry)
+		}
+	}
+	return stray
+}
+
+// strayProbesCome passes what a prober told that had not heard yet that its location
+// is not asked for any more.
+var strayProbesCome = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.Touchpoint), e.ObjectNew.(*v1alpha1.Touchpoint)
+		return len(strayProbes(after)) > len(strayProbes(before))
+	},
+}
+
 func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		// Selectors of ExperienceSLOs read labels.
-		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange))).
+		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange, strayProbesCome))).
 		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(meaningsChange)).
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
@@ -220,6 +279,7 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 		b.WatchesRawSource(source.Channel(r.observed.MetricsChanged(), handler.EnqueueRequestsFromMapFunc(r.ofComplaint)))
 	}
 	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
+	r.watchProbes(b)
 	return b.Complete(r)
 }
 

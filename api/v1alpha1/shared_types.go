@@ -89,6 +89,12 @@ const (
 	ReasonMissingLabel = "MissingLabel"
 	// ReasonNotAnEdge says that a latency threshold is no bucket edge of a histogram.
 	ReasonNotAnEdge = "NotAnEdge"
+	// ReasonInvalidProbe says that a probe cannot work as it is written, such as for
+	// an expression that does not compile.
+	ReasonInvalidProbe = "InvalidProbe"
+	// ReasonKindMissing says that the spec needs a kind of another project that is
+	// not installed.
+	ReasonKindMissing = "KindMissing"
 	// ReasonImpossibleTarget says that an objective leaves no budget at all.
 	ReasonImpossibleTarget = "ImpossibleTarget"
 	// ReasonWriteFailed says that the API server did not take what was generated.

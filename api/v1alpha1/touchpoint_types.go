@@ -189,79 +189,6 @@ type JourneyNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// Probe visits a touchpoint at an interval.
-type Probe struct {
-	// interval is the time from one visit to the next, 10s to 5m. Default: 30s.
-	// +optional
-	// +default="30s"
-	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('10s') && duration(self) <= duration('5m')",message="interval must be between 10s and 5m, for example 30s"
-	Interval Duration `json:"interval,omitempty"`
-
-	// timeout is how long a visit may take before it counts as failed, 100ms to
-	// 1m. It is cut to the interval where that is shorter. Default: 10s.
-	// +optional
-	// +default="10s"
-	// +kubebuilder:validation:XValidation:rule="self.contains('d') ? false : duration(self) >= duration('100ms') && duration(self) <= duration('1m')",message="timeout must be between 100ms and 1m, for example 10s"
-	Timeout Duration `json:"timeout,omitempty"`
-
-	// http makes the visit one HTTP request.
-	// +required
-	HTTP *HTTPProbe `json:"http,omitempty"`
-}
-
-// HTTPProbe is one HTTP request and what is expected of its answer.
-type HTTPProbe struct {
-	// url is the absolute http or https address to ask, without user information
-	// or fragment.
-	// +required
-	// +kubebuilder:validation:XValidation:rule="isURL(self)",message="url must be an absolute address such as http://shop.shop.svc/checkout"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://[^/?#]*@')",message="url must not hold a user name or password: they would be readable in the object"
-	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="url must not have a fragment (#...): it is never sent to the server"
-	URL URL `json:"url,omitempty"`
-
-	// method is the request's method: GET or HEAD. Default: GET.
-	// +optional
-	// +default="GET"
-	// +kubebuilder:validation:Enum=GET;HEAD
-	Method string `json:"method,omitempty"`
-
-	// headers are sent with the request, at most 16. Their values can be read by
-	// everybody who can read the Touchpoint: put no secret here.
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=16
-	Headers []HTTPHeader `json:"headers,omitempty"`
-
-	// expectedStatuses are the status codes that count as success, 200 to 599, at
-	// most 16. Default: every code from 200 to 299. Redirects are followed, at
-	// most ten, before the code is looked at.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:Minimum=200
-	// +kubebuilder:validation:items:Maximum=599
-	ExpectedStatuses []int32 `json:"expectedStatuses,omitempty"`
-}
-
-// HTTPHeader is one header of a request.
-type HTTPHeader struct {
-	// name of the header, such as Accept-Language. Host sets the request's host.
-	// +required
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9!#$%&'*+.^_|~-]+$`
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	Name string `json:"name,omitempty"`
-
-	// value of the header, one line.
-	// +required
-	// +kubebuilder:validation:Pattern=`^[^\r\n]*$`
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=4096
-	Value string `json:"value,omitempty"`
-}
-
 // Survey declares which questions customers are asked.
 type Survey struct {
 	// instruments are the questions, each at most once. Responses to any other
@@ -553,7 +480,59 @@ type TouchpointStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:MaxLength=128
 	Journeys []string `json:"journeys,omitempty"`
+
+	// probes are what the probers met last, one entry for each location, written by
+	// the probers of that location. When and how long each visit was is told by their
+	// metrics.
+	// +optional
+	// +listType=map
+	// +listMapKey=location
+	// +kubebuilder:validation:MaxItems=16
+	Probes []LocationStatus `json:"probes,omitempty"`
 }
+
+// ProbeOutcome is what the visits of a probe come to.
+//
+// +kubebuilder:validation:Enum=Success;Failure;Error
+type ProbeOutcome string
+
+// Outcomes of probes.
+const (
+	// ProbeSuccess means that customers get what is expected.
+	ProbeSuccess ProbeOutcome = "Success"
+	// ProbeFailure means that they do not.
+	ProbeFailure ProbeOutcome = "Failure"
+	// ProbeError means that the probers cannot visit; it says nothing of customers.
+	ProbeError ProbeOutcome = "Error"
+)
+
+// LocationStatus is what the probers of one location met last.
+type LocationStatus struct {
+	// location is where the probers stand.
+	// +required
+	Location Name `json:"location,omitempty"`
+
+	// outcome is Success, Failure (as a customer feels it) or Error (the probers'
+	// own trouble, outside every budget).
+	// +required
+	Outcome ProbeOutcome `json:"outcome,omitempty"`
+
+	// reason says in one word why there is no success, such as Timeout or Assertion.
+	// +optional
+	// +kubebuilder:validation:Enum=DNS;Connect;TLS;Timeout;Status;Assertion;Body;Redirect;Denied;Config;Overload
+	Reason string `json:"reason,omitempty"`
+
+	// failedStep is the name of the step that did not succeed, if it is one's fault.
+	// +optional
+	FailedStep Name `json:"failedStep,omitempty"`
+
+	// since is when outcome, reason or failedStep became what they are.
+	// +required
+	Since metav1.Time `json:"since,omitempty,omitzero"`
+}
+
+// ProbeFieldOwner is the field owner of a location's entry in the status.
+func ProbeFieldOwner(location Name) string { return "sojourn-prober-" + string(location) }
 
 // Touchpoint is one encounter between customer and company, and how it is measured.
 //

@@ -79,6 +79,8 @@ type Publisher struct {
 	// Client reads from a cache that has the indexes of IndexFields.
 	Client client.Client
 	Form   Form
+	// Probes tells whether the Prometheus Operator's kind Probe is installed.
+	Probes bool
 	// RuleLabels are put on every rule object, for a Prometheus that selects by them.
 	RuleLabels map[string]string
 	// ConfigMapLabels are put on ConfigMaps besides, for the sidecar that selects by them.

@@ -31,14 +31,15 @@ type ObjectRules struct {
 // ForTouchpoint makes the rules that count a Touchpoint's own metrics: two for its
 // requests and for each of its pairs, two for each latency threshold that is promised
 // there, and for a survey one for its answers and two for each form of a promise. One more
-// finds out what is wrong with them.
+// finds out what is wrong with them. The visits of a blackbox_exporter are counted by two
+// rules and two for each latency threshold.
 //
 // slos are the ExperienceSLOs that cover the touchpoint; others do no harm but cost
 // rules.
 func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceSLO, options Options) ObjectRules {
 	metrics := touchpoint.Spec.Metrics
 	if metrics == nil {
-		return ObjectRules{}
+		metrics = &v1alpha1.Metrics{}
 	}
 	c := touchpointCounts{
 		reader:     reader{namespace: touchpoint.Namespace, enforce: options.EnforceNamespaceLabel},
@@ -48,7 +49,10 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 	if metrics.Requests != nil {
 		c.requests(metrics.Requests)
 	}
-	promises := promisesAt(touchpoint, slos)
+	if visitedByBlackbox(touchpoint) {
+		c.blackbox(touchpoint.Spec.Probe, promisesAt(touchpoint, v1alpha1.SourceProbe, slos))
+	}
+	promises := promisesAt(touchpoint, v1alpha1.SourceMetric, slos)
 	if metrics.Latency != nil {
 		c.latency(metrics.Latency, promises)
 	}
@@ -69,7 +73,7 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 // it: a histogram and answers are counted for each promise, requests and pairs as they are.
 func DependsOnPromises(touchpoint *v1alpha1.Touchpoint) bool {
 	metrics := touchpoint.Spec.Metrics
-	return metrics != nil && (metrics.Latency != nil || len(metrics.Surveys) > 0)
+	return visitedByBlackbox(touchpoint) || metrics != nil && (metrics.Latency != nil || len(metrics.Surveys) > 0)
 }
 
 // Meanings lists what of an ExperienceSLO the rules of such Touchpoints depend on, in the
@@ -85,15 +89,15 @@ func Meanings(slo *v1alpha1.ExperienceSLO) []string {
 	return meanings
 }
 
-// promisesAt lists what is promised of a touchpoint's own metrics, each meaning once, in
-// the order of their defs.
-func promisesAt(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceSLO) []meaning {
+// promisesAt lists what is promised of what a touchpoint measures in one way, each meaning
+// once, in the order of their defs.
+func promisesAt(touchpoint *v1alpha1.Touchpoint, from v1alpha1.Source, slos []*v1alpha1.ExperienceSLO) []meaning {
 	byDef := map[string]meaning{}
 	for _, slo := range slos {
 		for i := range slo.Spec.Objectives {
 			// A target that leaves no budget has a meaning, but nothing to count for.
 			if m, err := understand(&slo.Spec.Objectives[i]); err == nil {
-				if source, _ := m.sourceAt(touchpoint); source == v1alpha1.SourceMetric {
+				if source, _ := m.sourceAt(touchpoint); source == from {
 					byDef[m.def(source)] = m
 				}
 			}

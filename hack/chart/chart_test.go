@@ -249,9 +249,19 @@ func TestValues(t *testing.T) {
 			manager: `"volumes":[{"name":"prometheus-access","secret":{"secretName":"access"}}]`,
 		}},
 		"replicas": {values{"manager": values{"replicas": 2}}, map[string]string{manager: `"replicas":2`}},
+		"probers":  {values{"prober": values{"replicas": 3}}, map[string]string{prober: `"replicas":3`, "Role sojourn-system sojourn-prober-leases": `"leases"`}},
 		"location": {values{"prober": values{"location": "eu-west"}}, map[string]string{prober: `"--location=eu-west"`}},
+		"values": {values{"prober": values{"valuesNamespaces": []any{"shop", "bank"}}}, map[string]string{
+			prober: `"--values-namespaces=shop,bank"`, "Role shop sojourn-prober-values": `"verbs":["list","watch"]`,
+			"RoleBinding bank sojourn-prober-values": `"namespace":"sojourn-system"`,
+		}},
+		"no values": {nil, map[string]string{"Role shop sojourn-prober-values": ""}},
+		"guard": {values{"prober": values{"allowCIDRs": []any{"169.254.20.10/32"}, "denyCIDRs": []any{"10.0.0.0/8", "fd00::/8"}, "allowUnverifiedTLS": true}}, map[string]string{
+			prober: `"--allow-cidrs=169.254.20.10/32","--deny-cidrs=10.0.0.0/8,fd00::/8","--allow-unverified-tls"`,
+		}},
 		"no prober": {values{"prober": values{"enabled": false}, "serviceMonitors": values{"enabled": true}}, map[string]string{
 			prober: "", "ServiceAccount sojourn-system sojourn-prober": "", "ClusterRole  sojourn-prober": "", "ClusterRoleBinding  sojourn-prober": "",
+			"Role sojourn-system sojourn-prober-leases": "", "RoleBinding sojourn-system sojourn-prober-leases": "",
 			"Service sojourn-system sojourn-prober-metrics": "", "ServiceMonitor sojourn-system sojourn-prober": "", manager: "sojourn",
 		}},
 		"no gateway": {values{"gateway": values{"enabled": false}}, map[string]string{
@@ -287,7 +297,7 @@ func TestValues(t *testing.T) {
 // TestMistakes: the schema says which value is wrong.
 func TestMistakes(t *testing.T) {
 	for want, set := range map[string]values{
-		"/prober/location":          {"prober": values{"location": ""}},
+		"/prober/location":          {"prober": values{"location": "EU west"}},
 		"/manager/replicas":         {"manager": values{"replicas": "two"}},
 		"/namespaces/0":             {"namespaces": []any{"Shop"}},
 		"/gateway/storage/size":     {"gateway": values{"storage": values{"size": "much"}}},

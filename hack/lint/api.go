@@ -54,14 +54,14 @@ var accepted = map[string]*regexp.Regexp{
 		// In a status, a count that is not there is a count of nothing.
 		`|\w+Status\.\w+ has a valid zero value \(0\) and should be a pointer` +
 		// These default to false: the API server stores what Go leaves out.
-		`|(Alerting\.Disabled|TouchpointReference\.MomentOfTruth) has a valid zero value \(false\)` +
+		`|(Alerting\.Disabled|TouchpointReference\.MomentOfTruth|ProbeStep\.AlwaysRun|Extraction\.Sensitive) has a valid zero value \(false\)` +
 		`)`),
 
 	"requiredfields": regexp.MustCompile(`^field (` +
 		// A rule in CEL refuses the empty one, with a better message than a
 		// minimum of properties has.
 		`ExperienceSLOSpec\.Targets ` +
-		// It is required only as long as there is no other kind of visit.
-		`|Probe\.HTTP ` +
+		// A time is written by a prober, which knows what time it is.
+		`|LocationStatus\.Since ` +
 		`)`),
 }

@@ -169,8 +169,8 @@ func BuildAll(ctx context.Context) error {
 }
 
 // PrometheusOperatorCRDs returns the files with the Prometheus Operator's own
-// CustomResourceDefinition of PrometheusRule, so that tests meet the schema users
-// have. They lie in the module cache; the operator is not built.
+// CustomResourceDefinitions of PrometheusRule and Probe, so that tests meet the
+// schemas users have. They lie in the module cache; the operator is not built.
 func PrometheusOperatorCRDs(ctx context.Context) ([]string, error) {
 	root, err := buildRoot(ctx)
 	if err != nil {
@@ -189,12 +189,16 @@ func PrometheusOperatorCRDs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding %s: %w", module, err)
 	}
-	file := filepath.Join(strings.TrimSpace(string(out)),
-		"example", "prometheus-operator-crd", "monitoring.coreos.com_prometheusrules.yaml")
-	if _, err := os.Stat(file); err != nil {
-		return nil, err
+	var files []string
+	for _, kind := range []string{"prometheusrules", "probes"} {
+		file := filepath.Join(strings.TrimSpace(string(out)),
+			"example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
+		if _, err := os.Stat(file); err != nil {
+			return nil, err
+		}
+		files = append(files, file)
 	}
-	return []string{file}, nil
+	return files, nil
 }
 
 // cached returns the binary's path in the cache and fills it if need be.

@@ -25,16 +25,24 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AlertingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AllowedJourneys"):
 		return &apiv1alpha1.AllowedJourneysApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Assertion"):
+		return &apiv1alpha1.AssertionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AvailabilityObjective"):
 		return &apiv1alpha1.AvailabilityObjectiveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BlackboxBackend"):
+		return &apiv1alpha1.BlackboxBackendApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Blueprint"):
 		return &apiv1alpha1.BlueprintApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlueprintPart"):
 		return &apiv1alpha1.BlueprintPartApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CertificateSource"):
+		return &apiv1alpha1.CertificateSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CESObjective"):
 		return &apiv1alpha1.CESObjectiveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CSATObjective"):
 		return &apiv1alpha1.CSATObjectiveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DNSProbe"):
+		return &apiv1alpha1.DNSProbeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventMetrics"):
 		return &apiv1alpha1.EventMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventsObjective"):
@@ -45,10 +53,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExperienceSLOSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExperienceSLOStatus"):
 		return &apiv1alpha1.ExperienceSLOStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Extraction"):
+		return &apiv1alpha1.ExtractionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GRPCProbe"):
+		return &apiv1alpha1.GRPCProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPBody"):
+		return &apiv1alpha1.HTTPBodyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPHeader"):
 		return &apiv1alpha1.HTTPHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPProbe"):
 		return &apiv1alpha1.HTTPProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ICMPProbe"):
+		return &apiv1alpha1.ICMPProbeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Instrument"):
 		return &apiv1alpha1.InstrumentApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Journey"):
@@ -59,12 +75,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.JourneySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JourneyStatus"):
 		return &apiv1alpha1.JourneyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyReference"):
+		return &apiv1alpha1.KeyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KPI"):
 		return &apiv1alpha1.KPIApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LatencyMetrics"):
 		return &apiv1alpha1.LatencyMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LatencyObjective"):
 		return &apiv1alpha1.LatencyObjectiveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LocationStatus"):
+		return &apiv1alpha1.LocationStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Management"):
 		return &apiv1alpha1.ManagementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MapElements"):
@@ -83,6 +103,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PersonaApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Probe"):
 		return &apiv1alpha1.ProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProbeStep"):
+		return &apiv1alpha1.ProbeStepApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProbeVariable"):
+		return &apiv1alpha1.ProbeVariableApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("QueryParameter"):
+		return &apiv1alpha1.QueryParameterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RequestMetrics"):
 		return &apiv1alpha1.RequestMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Stage"):
@@ -93,6 +119,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SurveyMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Targets"):
 		return &apiv1alpha1.TargetsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TCPProbe"):
+		return &apiv1alpha1.TCPProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TLSOptions"):
+		return &apiv1alpha1.TLSOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TLSProbe"):
+		return &apiv1alpha1.TLSProbeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Touchpoint"):
 		return &apiv1alpha1.TouchpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TouchpointReference"):
@@ -103,6 +135,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TouchpointSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TouchpointStatus"):
 		return &apiv1alpha1.TouchpointStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ValueSource"):
+		return &apiv1alpha1.ValueSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WorkloadReference"):
 		return &apiv1alpha1.WorkloadReferenceApplyConfiguration{}
 

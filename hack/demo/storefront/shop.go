@@ -60,6 +60,7 @@ func Start(options Options) (*Shop, error) {
 	registry.MustRegister(s.requests, s.durations, s.searches)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	s.handleSessions(mux)
 	mux.Handle("GET /{$}", http.RedirectHandler("/product", http.StatusFound))
 	for _, page := range Pages {
 		s.visits[page.Name] = NewVisits(page, options.Seed)

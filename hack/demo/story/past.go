@@ -98,10 +98,10 @@ func (p *Past) addResponses(h *history.History, from target) error {
 }
 
 // addProbes adds the prober's counters of every touchpoint whose probe visits a page
-// of the shop.
+// of the shop. Flows of several steps have no past.
 func (p *Past) addProbes(h *history.History, from target) error {
 	for _, touchpoint := range p.Samples.Decoded.Touchpoints {
-		if touchpoint.Spec.Probe == nil {
+		if touchpoint.Spec.Probe == nil || touchpoint.Spec.Probe.HTTP == nil {
 			continue
 		}
 		address, err := url.Parse(string(touchpoint.Spec.Probe.HTTP.URL))

@@ -31,7 +31,7 @@ func TestSamplesAreAWholeJourney(t *testing.T) {
 	channels := map[v1alpha1.Channel]bool{}
 	for _, touchpoint := range samples.Decoded.Touchpoints {
 		channels[touchpoint.Spec.Channel] = true
-		if probe := touchpoint.Spec.Probe; probe != nil && probe.HTTP.URL[:len("http://127.0.0.1:4711")] != "http://127.0.0.1:4711" {
+		if probe := touchpoint.Spec.Probe; probe != nil && probe.HTTP != nil && probe.HTTP.URL[:len("http://127.0.0.1:4711")] != "http://127.0.0.1:4711" {
 			t.Errorf("the probe of %s still goes to %s", touchpoint.Name, probe.HTTP.URL)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -28,8 +29,8 @@ const (
 	RulesSelector = "prometheus_rule=1"
 	// shopNamespace is where the shop would run in a cluster.
 	shopNamespace = "shop"
-	// ProberLocation is the label location of the prober's series.
-	ProberLocation = "demo"
+	// ProberLocation is where touchpoints are probed that name no location.
+	ProberLocation = string(v1alpha1.DefaultLocation)
 
 	// ScrapeInterval of all targets. Fifteen seconds would do as well; a demo is
 	// watched.
@@ -175,7 +176,7 @@ func (s *Stack) StartProber(ctx context.Context) error {
 		return err
 	}
 	s.Prober, err = s.start(ctx, "prober", "http://"+health+"/readyz",
-		"--location="+ProberLocation, "--metrics-bind-address="+s.Targets[ProberJob], "--health-probe-bind-address="+health)
+		"--location="+ProberLocation, "--allow-cidrs=127.0.0.0/8,::1/128", "--metrics-bind-address="+s.Targets[ProberJob], "--health-probe-bind-address="+health)
 	return err
 }
 

@@ -57,12 +57,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespaces
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyNamespaces
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Assertion
+  map:
+    fields:
+    - name: expression
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Expression
+    - name: message
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.AvailabilityObjective
   map:
     fields:
     - name: target
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Percentage
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.BlackboxBackend
+  map:
+    fields:
+    - name: address
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+    - name: module
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Blueprint
   map:
     fields:
@@ -123,9 +141,33 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: target
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Percentage
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.CertificateSource
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
+    - name: secretKeyRef
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Channel
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Class
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSProbe
+  map:
+    fields:
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Host
+    - name: server
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+    - name: type
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSRecordType
+      default: A
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSRecordType
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
   scalar: string
@@ -230,8 +272,47 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: touchpoints
       type:
         scalar: numeric
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Expression
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Extraction
+  map:
+    fields:
+    - name: expression
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Expression
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.VariableName
+    - name: sensitive
+      type:
+        scalar: boolean
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.FromNamespaces
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.GRPCProbe
+  map:
+    fields:
+    - name: address
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+    - name: service
+      type:
+        scalar: string
+    - name: tls
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSOptions
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPBody
+  map:
+    fields:
+    - name: contentType
+      type:
+        scalar: string
+      default: application/json
+    - name: value
+      type:
+        scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPHeader
   map:
     fields:
@@ -241,9 +322,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPProbe
   map:
     fields:
+    - name: body
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPBody
     - name: expectedStatuses
       type:
         list:
@@ -261,10 +348,35 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: method
       type:
         scalar: string
-      default: GET
+    - name: query
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QueryParameter
+          elementRelationship: atomic
+    - name: redirects
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.RedirectPolicy
+      default: Follow
+    - name: tls
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSOptions
     - name: url
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.URL
+    - name: urlFrom
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Host
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ICMPProbe
+  map:
+    fields:
+    - name: host
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Host
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Instrument
   map:
     fields:
@@ -393,6 +505,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Kano
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LabelValue
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyMetrics
@@ -410,6 +531,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: threshold
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.LocationStatus
+  map:
+    fields:
+    - name: failedStep
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: location
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: outcome
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeOutcome
+    - name: reason
+      type:
+        scalar: string
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Management
   map:
     fields:
@@ -618,6 +757,13 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Probe
   map:
     fields:
+    - name: backend
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeBackend
+      default: Prober
+    - name: blackbox
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.BlackboxBackend
     - name: http
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPProbe
@@ -625,11 +771,107 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
       default: 30s
+    - name: locations
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+          elementRelationship: associative
+    - name: steps
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeStep
+          elementRelationship: associative
+          keys:
+          - name
     - name: timeout
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
       default: 10s
+    - name: variables
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeVariable
+          elementRelationship: associative
+          keys:
+          - name
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeBackend
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeOutcome
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeStep
+  map:
+    fields:
+    - name: alwaysRun
+      type:
+        scalar: boolean
+    - name: assertions
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Assertion
+          elementRelationship: atomic
+    - name: dns
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSProbe
+    - name: extract
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Extraction
+          elementRelationship: associative
+          keys:
+          - name
+    - name: grpc
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.GRPCProbe
+    - name: http
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPProbe
+    - name: icmp
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ICMPProbe
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: tcp
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TCPProbe
+    - name: timeout
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
+    - name: tls
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSProbe
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ProbeVariable
+  map:
+    fields:
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.VariableName
+    - name: value
+      type:
+        scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.QueryParameter
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.RedirectPolicy
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.RequestMetrics
   map:
@@ -690,6 +932,53 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.TCPProbe
+  map:
+    fields:
+    - name: address
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+    - name: expect
+      type:
+        scalar: string
+    - name: send
+      type:
+        scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSOptions
+  map:
+    fields:
+    - name: ca
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.CertificateSource
+    - name: clientCertificateSecret
+      type:
+        scalar: string
+    - name: serverName
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Host
+    - name: verification
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
+      default: Full
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSProbe
+  map:
+    fields:
+    - name: address
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.HostPort
+    - name: ca
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.CertificateSource
+    - name: clientCertificateSecret
+      type:
+        scalar: string
+    - name: serverName
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Host
+    - name: verification
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
+      default: Full
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Targets
   map:
     fields:
@@ -839,7 +1128,31 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: probes
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.LocationStatus
+          elementRelationship: associative
+          keys:
+          - location
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.URL
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
+    - name: expression
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Expression
+    - name: secretKeyRef
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.VariableName
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Window
   scalar: string

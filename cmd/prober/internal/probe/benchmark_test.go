@@ -62,7 +62,7 @@ func BenchmarkRun(b *testing.B) {
 			}
 			roots := x509.NewCertPool()
 			roots.AppendCertsFromPEM([]byte(certificate))
-			p, err := NewClient(Options{RootCAs: roots}).New(Spec{URL: address + "/ok", Timeout: 5 * time.Second})
+			p, err := newProbe(Options{RootCAs: roots}, Spec{URL: address + "/ok", Timeout: 5 * time.Second})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,6 +1,6 @@
-// Package probe visits an address once, as a customer does who comes for the
-// first time: with a new connection, no cookies and nothing remembered. It knows
-// neither Kubernetes nor schedules.
+// Package probe visits a touchpoint once, as a customer does who comes for the first
+// time: with new connections, no cookies and nothing remembered. It knows neither an
+// API server nor schedules.
 package probe
 
 import (
@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/url"
-	"strconv"
+	"slices"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
+	"github.com/sojourn-dev/sojourn/controllers/flows"
 )
 
 // Outcome is what a visit came to.
@@ -39,7 +37,7 @@ type Reason string
 
 // Reasons of failures.
 const (
-	// ReasonDNS means that the host has no address.
+	// ReasonDNS means that the host has no address, or a name server no answer.
 	ReasonDNS Reason = "dns"
 	// ReasonConnect means that no connection came about, or that it broke before
 	// an answer arrived.
@@ -49,13 +47,24 @@ const (
 	// ReasonTimeout means that the visit was not over in time, in whichever phase.
 	ReasonTimeout Reason = "timeout"
 	// ReasonStatus means that the answer's status was not an expected one, or that
-	// the answer was not HTTP.
+	// the answer was not of the protocol.
 	ReasonStatus Reason = "status"
 	// ReasonRedirect means a loop of redirects, or one that leads nowhere.
 	ReasonRedirect Reason = "redirect"
-	// ReasonBody means that the answer's body broke off or exceeded the limit.
+	// ReasonBody means that the answer's body broke off, exceeded the limit, or was
+	// not what expressions take it for.
 	ReasonBody Reason = "body"
+	// ReasonAssertion means that the answer was not as an assertion wants it, or
+	// lacked what was to be extracted.
+	ReasonAssertion Reason = "assertion"
+	// ReasonDenied means that the prober may not connect to the address.
+	ReasonDenied Reason = "denied"
 )
+
+// FailureReasons lists every reason of a failure.
+var FailureReasons = []Reason{
+	ReasonAssertion, ReasonBody, ReasonConnect, ReasonDenied, ReasonDNS, ReasonRedirect, ReasonStatus, ReasonTimeout, ReasonTLS,
+}
 
 // Reasons of errors.
 const (
@@ -71,37 +80,64 @@ type Result struct {
 	Outcome Outcome
 	// Reason is empty for a success.
 	Reason Reason
-	// Detail is for people only: it may hold addresses and texts of the other side.
+	// Detail is for people only: it may hold addresses and texts of the other side,
+	// but no secrets.
 	Detail string
-	// Duration is the time from the start to the last byte of the body.
+	// FailedStep is the name of the first step that did not succeed.
+	FailedStep string
+	// Start is when the visit began.
+	Start time.Time
+	// Duration is the time from the start to the last byte of the last step.
 	Duration time.Duration
+	// Steps are in the order of the flow.
+	Steps []StepResult
 }
 
-// Header is one header of a request.
-type Header struct{ Name, Value string }
-
-// Spec says what to ask and what to expect.
-type Spec struct {
-	// URL is an absolute http or https address.
-	URL string
-	// Method is GET or HEAD; empty means GET.
-	Method string
-	// Headers are sent as they are. Host sets the request's host, and the name that
-	// TLS asks for and verifies, as customers of that host would see it.
-	Headers []Header
-	// ExpectedStatuses are the codes that count as success; none means 200 to 299.
-	ExpectedStatuses []int32
-	// Timeout covers everything from the look-up of the host's address to the last
-	// byte of the body.
-	Timeout time.Duration
+// StepResult is what one step came to.
+type StepResult struct {
+	// Name of the step.
+	Name string
+	// Made is false for a step that was left out.
+	Made bool
+	// Reason and Detail are empty for a success.
+	Reason Reason
+	Detail string
+	// Status is that of the protocol, if it has one.
+	Status int
+	// Duration is the time from the start to the last byte.
+	Duration time.Duration
+	// Phases is where that time was spent.
+	Phases Phases
+	// CertificateExpiry is when the first certificate of the other side's chain ends;
+	// zero if it showed none.
+	CertificateExpiry time.Time
 }
+
+// Phase is a part of a step.
+type Phase int
+
+// Phases.
+const (
+	PhaseDNS Phase = iota
+	PhaseConnect
+	PhaseTLS
+	PhaseFirstByte
+	PhaseTransfer
+	phaseCount
+)
+
+// PhaseNames are the names of phases.
+var PhaseNames = [phaseCount]string{"dns", "connect", "tls", "first_byte", "transfer"}
+
+// Phases are how long each phase took, all requests of a step together; 0: it did
+// not occur.
+type Phases [phaseCount]time.Duration
 
 // Client holds what all probes share. It keeps no state from one visit to the
 // next.
 type Client struct {
-	userAgent string
-	roots     *x509.CertPool
-	dialer    net.Dialer
+	Options
+	dialer net.Dialer
 }
 
 // Options shapes a Client.
@@ -110,93 +146,141 @@ type Options struct {
 	UserAgent string
 	// RootCAs are trusted authorities; nil means the system's.
 	RootCAs *x509.CertPool
+	// Guard says where connections may lead.
+	Guard Guard
+	// AllowUnverifiedTLS lets probes ask for TLS without verification.
+	AllowUnverifiedTLS bool
+	// Resolver looks names up; nil means the system's name servers.
+	Resolver *net.Resolver
 }
 
 // NewClient returns a client.
 func NewClient(options Options) *Client {
+	options.UserAgent = cmp.Or(options.UserAgent, "sojourn-prober")
+	if options.Resolver == nil {
+		// Go's own resolver obeys the deadline. The C library's would hold a thread
+		// for as long as a silent name server pleases.
+		options.Resolver = &net.Resolver{PreferGo: true}
+	}
 	return &Client{
-		userAgent: cmp.Or(options.UserAgent, "sojourn-prober"),
-		roots:     options.RootCAs,
-		dialer: net.Dialer{
-			// Go's own resolver obeys the deadline. The C library's would hold a
-			// thread for as long as a silent name server pleases.
-			Resolver: &net.Resolver{PreferGo: true},
-			// No visit lives long enough for keep-alive packets.
-			KeepAlive: -1,
-		},
+		Options: options,
+		// No visit lives long enough for keep-alive packets.
+		dialer: net.Dialer{Resolver: options.Resolver, KeepAlive: -1},
 	}
 }
 
-// Probe is a checked Spec, ready to run as often as wanted.
+// Values are what Secrets and ConfigMaps hold.
+type Values map[flows.Reference]string
+
+// Probe is a flow, ready to run as often as wanted.
 type Probe struct {
-	client   *Client
-	target   *url.URL
-	method   string
-	host     string
-	header   http.Header
-	expected []int32
-	timeout  time.Duration
+	client  *Client
+	timeout time.Duration
+	// variables are those of the probe that are computed in each run, and constants
+	// the others.
+	variables []flows.Variable
+	constants map[string]any
+	values    Values
+	steps     []step
+	secrets   []string
 }
 
-// New checks a spec. An error means that it cannot work, whatever the other side
-// answers.
-func (c *Client) New(spec Spec) (*Probe, error) {
-	target, err := url.Parse(spec.URL)
-	if err != nil {
-		return nil, fmt.Errorf("url: %w", err)
+// step is one step, ready to be made.
+type step struct {
+	*flows.Step
+	name    string
+	timeout time.Duration // 0: no other than the probe's
+	action  action
+	hidden  bool // nothing of what happens may be told
+}
+
+// action makes one kind of step.
+type action interface {
+	make(r *run, a *answer) *failure
+}
+
+// New makes a flow ready. Timeout covers all its steps, each from the look-up of the
+// host's address to the last byte. An error means that it cannot work, whatever the
+// other side answers.
+func (c *Client) New(flow *flows.Flow, values Values, timeout time.Duration) (*Probe, error) {
+	if timeout <= 0 {
+		return nil, fmt.Errorf("timeout %s is not positive", timeout)
 	}
-	if err := checkTarget(target); err != nil {
-		return nil, fmt.Errorf("url: %w", err)
-	}
-	p := &Probe{
-		client: c, target: target, timeout: spec.Timeout, expected: spec.ExpectedStatuses,
-		method: cmp.Or(spec.Method, http.MethodGet),
-		header: http.Header{"User-Agent": {c.userAgent}, "Accept": {"*/*"}},
-	}
-	if p.method != http.MethodGet && p.method != http.MethodHead {
-		return nil, fmt.Errorf("method %q is neither GET nor HEAD", p.method)
-	}
-	if p.timeout <= 0 {
-		return nil, fmt.Errorf("timeout %s is not positive", p.timeout)
-	}
-	// The first of a name replaces our own default, each further one is added.
-	given := http.Header{}
-	for _, header := range spec.Headers {
-		if !httpguts.ValidHeaderFieldName(header.Name) {
-			return nil, fmt.Errorf("header name %q is not valid", header.Name)
+	p := &Probe{client: c, timeout: timeout, values: values}
+	for _, reference := range flow.References {
+		value, has := values[reference]
+		if !has {
+			return nil, missing(reference)
 		}
-		// The value is not repeated: it may be somebody's token after all.
-		if !httpguts.ValidHeaderFieldValue(header.Value) {
-			return nil, fmt.Errorf("the value of header %s is not valid", header.Name)
+		if reference.Secret {
+			p.secrets = append(p.secrets, value)
 		}
-		given.Add(header.Name, header.Value)
 	}
-	for name, values := range given {
-		p.header[name] = values
+	slices.Sort(p.secrets)
+	p.secrets = slices.Compact(p.secrets)
+	for _, variable := range flow.Variables {
+		if variable.Value.Expression != nil {
+			p.variables = append(p.variables, variable)
+			continue
+		}
+		if p.constants == nil {
+			p.constants = map[string]any{}
+		}
+		p.constants[variable.Name] = constant(variable.Value, values)
 	}
-	p.host = p.header.Get("Host")
-	p.header.Del("Host")
-	if !httpguts.ValidHostHeader(p.host) {
-		return nil, errors.New("the value of header Host is not valid")
+	for i := range flow.Steps {
+		made, err := c.newStep(&flow.Steps[i], values)
+		if err != nil {
+			return nil, fmt.Errorf("step %s: %w", flow.Steps[i].Name, err)
+		}
+		p.steps = append(p.steps, made)
 	}
 	return p, nil
 }
 
-// checkTarget says whether an address can be visited.
-func checkTarget(target *url.URL) error {
-	switch {
-	case target.Scheme != "http" && target.Scheme != "https":
-		return fmt.Errorf("scheme %q is neither http nor https", target.Scheme)
-	case target.Hostname() == "":
-		return errors.New("there is no host")
+func missing(reference flows.Reference) error {
+	return fmt.Errorf("%s cannot be read: it must exist in the touchpoint's namespace with the label %s=true, and the namespace must be one of the prober's --values-namespaces",
+		reference, flows.ProbeLabel)
+}
+
+// constant is the text of a value that is no expression.
+func constant(value flows.Value, values Values) string {
+	if value.Reference != nil {
+		return values[*value.Reference]
 	}
-	if port := target.Port(); port != "" {
-		if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
-			return fmt.Errorf("port %s is not between 1 and 65535", port)
+	return value.Literal
+}
+
+func (c *Client) newStep(from *flows.Step, values Values) (step, error) {
+	s := step{Step: from, name: string(from.Name), hidden: from.URL.Sensitive()}
+	if from.Timeout != "" {
+		var err error
+		if s.timeout, err = from.Timeout.Value(); err != nil {
+			return s, fmt.Errorf("timeout: %w", err)
+		}
+		if s.timeout <= 0 {
+			return s, fmt.Errorf("timeout %s is not positive", s.timeout)
 		}
 	}
-	if _, err := httpguts.PunycodeHostPort(target.Host); err != nil {
-		return fmt.Errorf("host %q: %w", target.Host, err)
+	secure, err := c.newTLS(from, values)
+	if err != nil {
+		return s, err
 	}
-	return nil
+	switch {
+	case from.HTTP != nil:
+		s.action, err = c.newHTTP(from, values, secure)
+	case from.TCP != nil:
+		s.action = &tcpAction{TCPProbe: from.TCP}
+	case from.ProbeStep.TLS != nil:
+		s.action = &tlsAction{address: string(from.ProbeStep.TLS.Address), tls: secure}
+	case from.GRPC != nil:
+		s.action = &grpcAction{GRPCProbe: from.GRPC, tls: secure}
+	case from.DNS != nil:
+		s.action, err = newDNS(from.DNS)
+	case from.ICMP != nil:
+		s.action = &icmpAction{host: string(from.ICMP.Host)}
+	default:
+		err = errors.New("it does not say what to do")
+	}
+	return s, err
 }

@@ -42,8 +42,8 @@ func rawServer(t testing.TB, handle func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// answer reads a request's head and writes a text.
-func answer(text string) func(net.Conn) {
+// answering reads a request's head and writes a text.
+func answering(text string) func(net.Conn) {
 	return func(conn net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 			io.WriteString(conn, text)
@@ -140,16 +140,16 @@ func TestRun(t *testing.T) {
 		http.ReadRequest(bufio.NewReader(conn))
 		conn.(*net.TCPConn).SetLinger(0)
 	})
-	cutHead := rawServer(t, answer("HTTP/1.1 200 OK\r\nContent-"))
-	cutBody := rawServer(t, answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"))
+	cutHead := rawServer(t, answering("HTTP/1.1 200 OK\r\nContent-"))
+	cutBody := rawServer(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"))
 	resetBody := rawServer(t, func(conn net.Conn) {
-		answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")(conn)
+		answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")(conn)
 		conn.(*net.TCPConn).SetLinger(0)
 	})
-	untilClose := rawServer(t, answer("HTTP/1.0 200 OK\r\n\r\nthe end is when I say so"))
-	garbage := rawServer(t, answer("220 mail.example ESMTP\r\n"))
+	untilClose := rawServer(t, answering("HTTP/1.0 200 OK\r\n\r\nthe end is when I say so"))
+	garbage := rawServer(t, answering("220 mail.example ESMTP\r\n"))
 	endlessHead := rawServer(t, func(conn net.Conn) {
-		answer("HTTP/1.1 200 OK\r\n")(conn)
+		answering("HTTP/1.1 200 OK\r\n")(conn)
 		for line := "X-More: " + strings.Repeat("x", 4000) + "\r\n"; ; {
 			if _, err := io.WriteString(conn, line); err != nil {
 				return
@@ -157,7 +157,7 @@ func TestRun(t *testing.T) {
 		}
 	})
 	endlessHints := rawServer(t, func(conn net.Conn) {
-		answer("")(conn)
+		answering("")(conn)
 		for {
 			if _, err := io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\n\r\n"); err != nil {
 				return
@@ -217,7 +217,7 @@ func TestRun(t *testing.T) {
 			if test.spec.Timeout == 0 {
 				test.spec.Timeout = 5 * time.Second
 			}
-			p, err := NewClient(Options{UserAgent: "sojourn-prober/test", RootCAs: test.roots}).New(test.spec)
+			p, err := newProbe(Options{UserAgent: "sojourn-prober/test", RootCAs: test.roots}, test.spec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +243,7 @@ func TestRun(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	ok := Spec{URL: "http://shop.example/", Timeout: time.Second}
-	if _, err := NewClient(Options{}).New(ok); err != nil {
+	if _, err := newProbe(Options{}, ok); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
@@ -255,7 +255,7 @@ func TestNewRefuses(t *testing.T) {
 		"no host":        {func(s *Spec) { s.URL = "http:///cart" }, "no host"},
 		"malformed":      {func(s *Spec) { s.URL = "http://shop example/" }, "url:"},
 		"port":           {func(s *Spec) { s.URL = "http://shop:99999/" }, "between 1 and 65535"},
-		"method":         {func(s *Spec) { s.Method = "DELETE" }, "neither GET nor HEAD"},
+		"method":         {func(s *Spec) { s.Method = "CONNECT" }, "cannot be used"},
 		"header's name":  {func(s *Spec) { s.Headers = []Header{{"a b", "c"}} }, "header name"},
 		"header's value": {func(s *Spec) { s.Headers = []Header{{"Secret", "to\x00ken"}} }, "the value of header Secret"},
 		"host header":    {func(s *Spec) { s.Headers = []Header{{"Host", "a b"}} }, "header Host"},
@@ -264,7 +264,7 @@ func TestNewRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := ok
 			test.change(&spec)
-			_, err := NewClient(Options{}).New(spec)
+			_, err := newProbe(Options{}, spec)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
@@ -277,14 +277,14 @@ func TestNewRefuses(t *testing.T) {
 
 func TestCalledOff(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
-		p, err := NewClient(Options{}).New(Spec{URL: scheme + "://" + rawServer(t, until), Timeout: time.Minute})
+		p, err := newProbe(Options{}, Spec{URL: scheme + "://" + rawServer(t, until), Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)
 		begin := time.Now()
-		if result := p.Run(ctx); result != (Result{}) {
+		if result := p.Run(ctx); result.Outcome != "" {
 			t.Errorf("%s: got %+v, want nothing", scheme, result)
 		}
 		if elapsed := time.Since(begin); elapsed > time.Second {
@@ -296,7 +296,7 @@ func TestCalledOff(t *testing.T) {
 func TestNothingIsKept(t *testing.T) {
 	server := httptest.NewServer(shop())
 	defer server.Close()
-	p, err := NewClient(Options{}).New(Spec{URL: server.URL + "/cookie", Timeout: time.Second})
+	p, err := newProbe(Options{}, Spec{URL: server.URL + "/cookie", Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestConnections(t *testing.T) {
 		"/down/5": 1, // but one for a visit that stays on its host
 	} {
 		server, opened, open := counted(t, shop())
-		p, err := NewClient(Options{}).New(Spec{URL: server.URL + path, Timeout: time.Second})
+		p, err := newProbe(Options{}, Spec{URL: server.URL + path, Timeout: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,12 +358,12 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 	var connections atomic.Int64
 	address := rawServer(t, func(conn net.Conn) {
 		if connections.Add(1) == 1 {
-			answer("HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")(conn)
+			answering("HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")(conn)
 			return // closed without having said so
 		}
-		answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(conn)
+		answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(conn)
 	})
-	p, err := NewClient(Options{}).New(Spec{URL: "http://" + address, Timeout: time.Second})
+	p, err := newProbe(Options{}, Spec{URL: "http://" + address, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +380,7 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	defer here.Close()
 	// The same address by another name is another host.
 	elsewhere := strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
-	p, err := NewClient(Options{}).New(Spec{
+	p, err := newProbe(Options{}, Spec{
 		URL: here.URL + "/to?u=" + url.QueryEscape(elsewhere), Timeout: time.Second,
 		Headers: []Header{{"Authorization", "Bearer x"}, {"Cookie", "a=b"}, {"Accept-Language", "de"}},
 	})
@@ -395,7 +395,7 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 		if header.Get("Authorization") != "" || header.Get("Cookie") != "" || header.Get("Accept-Language") != "de" {
 			t.Errorf("the other host was sent %v", header)
 		}
-		if p.header.Get("Authorization") == "" {
+		if p.steps[0].action.(*httpAction).header.Get("Authorization") == "" {
 			t.Error("the probe lost its own header")
 		}
 	}
@@ -407,7 +407,7 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 	t.Setenv("NO_PROXY", "")
 	server := httptest.NewServer(shop())
 	defer server.Close()
-	p, err := NewClient(Options{}).New(Spec{URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/ok", Timeout: time.Second})
+	p, err := newProbe(Options{}, Spec{URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/ok", Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,16 +419,15 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 // A thousand visits, good and bad, leave neither goroutines nor connections.
 func TestNoLeaks(t *testing.T) {
 	server, _, open := counted(t, shop())
-	client := NewClient(Options{})
 	var probes []*Probe
 	for _, path := range []string{"/ok", "/status/500", "/loop", "/down/3", "/dribble", "/gigabyte", "/head"} {
-		p, err := client.New(Spec{URL: server.URL + path, Timeout: 30 * time.Millisecond})
+		p, err := newProbe(Options{}, Spec{URL: server.URL + path, Timeout: 30 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
 		probes = append(probes, p)
 	}
-	half, err := client.New(Spec{URL: "https://" + server.Listener.Addr().String(), Timeout: 30 * time.Millisecond})
+	half, err := newProbe(Options{}, Spec{URL: "https://" + server.Listener.Addr().String(), Timeout: 30 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

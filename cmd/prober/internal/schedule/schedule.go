@@ -1,8 +1,7 @@
 // Package schedule runs many jobs, each at its own interval and at its own moment
-// within it, with a limit on how many run at once.
+// within it, with a limit on how many run at once, in all and against one host.
 //
-// One goroutine sleeps until the next job is due, and a goroutine exists for each
-// run only while it runs. A goroutine and a ticker per job would be as short to
+// One goroutine sleeps until the next job is due, and a few others make the runs. A goroutine and a ticker per job would be as short to
 // write, but a ticker knows only the time since the job became known: after a
 // restart all jobs would run together. The heap also shows at one place which jobs
 // wait, which is what skipping, overload and lateness are told from.
@@ -13,9 +12,14 @@ import (
 	"container/list"
 	"context"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"time"
 )
+
+// maxIdle is how many goroutines are kept for the next runs. In a second of three
+// hundred visits of ten milliseconds, three go on at a time.
+const maxIdle = 64
 
 // Job is what a Scheduler runs. Allowed, Overlapped and Starved are called while
 // the Scheduler is locked: they must return at once and not call it.
@@ -29,21 +33,32 @@ type Job interface {
 	// is therefore skipped.
 	Overlapped()
 	// Starved reports that a run waited a whole interval for a slot; it will not
-	// happen, and the next one takes its place in the queue.
-	Starved()
+	// happen, and the next one takes its place in the queue. It is told whether the
+	// slots of its host were taken, or all slots.
+	Starved(ofHost bool)
+}
+
+// Limits says how many runs may go on at once.
+type Limits struct {
+	// All is for all runs together, at least 1.
+	All int
+	// PerHost is for runs against the same host; 0 means no limit besides All.
+	PerHost int
 }
 
 // Scheduler runs jobs. Its methods may be called at any time, before Run as well.
 type Scheduler struct {
-	limit int
-	late  func(time.Duration)
+	limits Limits
+	late   func(time.Duration)
 
 	mu      sync.Mutex
 	ctx     context.Context // nil before Run
 	jobs    map[string]*entry
+	hosts   map[string]*host
 	due     dueHeap
 	waiting list.List // of *entry, the longest waiting first
 	running int
+	idle    []chan run // of workers that wait for work
 	runs    sync.WaitGroup
 	wake    chan struct{}
 }
@@ -51,29 +66,45 @@ type Scheduler struct {
 // entry is a job with its place in time.
 type entry struct {
 	job      Job
+	host     *host
 	phase    time.Duration
 	interval time.Duration
 	next     time.Time
 	index    int // in the heap
 
-	place  *list.Element // in the queue, while waiting for a slot
+	queue  *list.List    // where it waits for a slot: the common queue or its host's
+	place  *list.Element // in that queue
 	since  time.Time     // when the waiting run was due
 	cancel func()        // while running
 }
 
-// New returns a Scheduler that runs at most limit jobs at once. It tells late, for
-// each run, how long after its due time the run began.
-func New(limit int, late func(time.Duration)) *Scheduler {
-	return &Scheduler{limit: limit, late: late, jobs: map[string]*entry{}, wake: make(chan struct{}, 1)}
+// host is what several jobs ask. It is forgotten with the last of them.
+type host struct {
+	name    string
+	jobs    int // those known and those still running
+	running int
+	// waiting holds, in order, the entries that would exceed the host's limit. They
+	// wait apart, so that one slow host does not hold up those behind it.
+	waiting list.List
+}
+
+// New returns a Scheduler. It tells late, for each run, how long after its due time
+// the run began.
+func New(limits Limits, late func(time.Duration)) *Scheduler {
+	return &Scheduler{
+		limits: limits, late: late,
+		jobs: map[string]*entry{}, hosts: map[string]*host{}, wake: make(chan struct{}, 1),
+	}
 }
 
 // Set adds a job, or replaces the one of the same key: a run of that one is called
-// off. The identity decides at which moment of the interval the job runs.
-func (s *Scheduler) Set(key, identity string, interval time.Duration, job Job) {
+// off. The identity decides at which moment of the interval the job runs; the host
+// is what the limit per host counts by.
+func (s *Scheduler) Set(key, identity, host string, interval time.Duration, job Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(key)
-	e := &entry{job: job, interval: interval, phase: Phase(identity, interval)}
+	e := &entry{job: job, host: s.know(host), interval: interval, phase: Phase(identity, interval)}
 	e.next = nextSlot(time.Now(), 0, e.phase, interval)
 	s.jobs[key] = e
 	heap.Push(&s.due, e)
@@ -87,6 +118,13 @@ func (s *Scheduler) Remove(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(key)
+}
+
+// Len counts the jobs.
+func (s *Scheduler) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs)
 }
 
 // Running counts the runs that are going on.
@@ -133,10 +171,11 @@ func (s *Scheduler) step() time.Duration {
 		case e.cancel != nil:
 			e.job.Overlapped()
 		case e.place != nil:
-			e.job.Starved()
+			e.job.Starved(e.queue == &e.host.waiting)
 			e.since = due
 		case e.job.Allowed(now):
-			e.place, e.since = s.waiting.PushBack(e), due
+			e.since = due
+			e.wait(&s.waiting, false)
 		}
 	}
 	s.start()
@@ -148,23 +187,106 @@ func (s *Scheduler) step() time.Duration {
 
 // start gives the free slots to those that wait longest.
 func (s *Scheduler) start() {
-	for s.running < s.limit && s.waiting.Len() > 0 && s.ctx.Err() == nil {
-		e := s.waiting.Remove(s.waiting.Front()).(*entry)
-		e.place = nil
+	for s.running < s.limits.All && s.waiting.Len() > 0 && s.ctx.Err() == nil {
+		e := s.waiting.Front().Value.(*entry)
+		e.leave()
+		if s.limits.PerHost > 0 && e.host.running >= s.limits.PerHost {
+			e.wait(&e.host.waiting, false)
+			continue
+		}
 		ctx, cancel := context.WithCancel(s.ctx)
 		e.cancel = cancel
 		s.running++
+		e.host.running++
+		e.host.jobs++
 		s.late(time.Since(e.since))
-		s.runs.Go(func() {
-			e.job.Run(ctx)
-			cancel()
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			e.cancel = nil
-			s.running--
-			s.start()
-		})
+		s.give(run{e, ctx})
 	}
+}
+
+// run is an entry's job on its way to a worker.
+type run struct {
+	*entry
+	ctx context.Context
+}
+
+// give has a worker make a run: an idle one, for the stack of a new one would have to
+// grow first, which costs as much as a tenth of a visit.
+func (s *Scheduler) give(r run) {
+	if last := len(s.idle) - 1; last >= 0 {
+		s.idle[last] <- r
+		s.idle = s.idle[:last]
+		return
+	}
+	s.runs.Go(func() { s.work(r) })
+}
+
+// work makes runs until there are enough idle workers, or the end.
+func (s *Scheduler) work(r run) {
+	next := make(chan run, 1)
+	for {
+		r.job.Run(r.ctx)
+		if !s.done(r, next) {
+			return
+		}
+		select {
+		case r = <-next:
+		case <-s.ctx.Done():
+			if s.resign(next) {
+				return
+			}
+			r = <-next
+		}
+	}
+}
+
+// resign takes a worker from the idle ones. If it is not among them, a run is on its
+// way to it.
+func (s *Scheduler) resign(next chan run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.idle)
+	s.idle = slices.DeleteFunc(s.idle, func(c chan run) bool { return c == next })
+	return len(s.idle) < before
+}
+
+// done ends a run, and tells whether its worker shall wait for another.
+func (s *Scheduler) done(r run, next chan run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.cancel()
+	r.entry.cancel = nil
+	s.running--
+	r.host.running--
+	if first := r.host.waiting.Front(); first != nil {
+		// It has waited longer than whoever waits for any slot.
+		waits := first.Value.(*entry)
+		waits.leave()
+		waits.wait(&s.waiting, true)
+	}
+	s.forget(r.host)
+	keep := len(s.idle) < maxIdle && s.ctx.Err() == nil
+	if keep {
+		s.idle = append(s.idle, next)
+	}
+	s.start()
+	return keep
+}
+
+// wait puts an entry at the end of a queue, or first.
+func (e *entry) wait(queue *list.List, first bool) {
+	e.queue = queue
+	if first {
+		e.place = queue.PushFront(e)
+	} else {
+		e.place = queue.PushBack(e)
+	}
+}
+
+// leave takes an entry out of the queue that it waits in.
+func (e *entry) leave() {
+	e.queue.Remove(e.place)
+	e.queue, e.place = nil, nil
 }
 
 func (s *Scheduler) remove(key string) {
@@ -175,10 +297,29 @@ func (s *Scheduler) remove(key string) {
 	delete(s.jobs, key)
 	heap.Remove(&s.due, e.index)
 	if e.place != nil {
-		s.waiting.Remove(e.place)
+		e.leave()
 	}
 	if e.cancel != nil {
 		e.cancel()
+	}
+	s.forget(e.host)
+}
+
+// know returns a host, with one more job.
+func (s *Scheduler) know(name string) *host {
+	h := s.hosts[name]
+	if h == nil {
+		h = &host{name: name}
+		s.hosts[name] = h
+	}
+	h.jobs++
+	return h
+}
+
+// forget takes one job from a host.
+func (s *Scheduler) forget(h *host) {
+	if h.jobs--; h.jobs == 0 {
+		delete(s.hosts, h.name)
 	}
 }
 

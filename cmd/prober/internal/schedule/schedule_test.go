@@ -17,6 +17,7 @@ type work struct {
 	barred  atomic.Bool
 	overlap atomic.Int64
 	starved atomic.Int64
+	ofHost  atomic.Bool
 	done    atomic.Int64
 	off     atomic.Int64
 
@@ -26,7 +27,10 @@ type work struct {
 
 func (w *work) Allowed(time.Time) bool { return !w.barred.Load() }
 func (w *work) Overlapped()            { w.overlap.Add(1) }
-func (w *work) Starved()               { w.starved.Add(1) }
+func (w *work) Starved(ofHost bool) {
+	w.starved.Add(1)
+	w.ofHost.Store(ofHost)
+}
 func (w *work) Run(ctx context.Context) {
 	w.mu.Lock()
 	w.begins = append(w.begins, time.Now())
@@ -48,10 +52,15 @@ func (w *work) begun() []time.Time {
 // within runs a scheduler in a bubble of fake time.
 func within(t *testing.T, limit int, test func(t *testing.T, s *Scheduler, late *time.Duration)) {
 	t.Helper()
+	withinLimits(t, Limits{All: limit}, test)
+}
+
+func withinLimits(t *testing.T, limits Limits, test func(t *testing.T, s *Scheduler, late *time.Duration)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var latest time.Duration
-		s := New(limit, func(d time.Duration) { latest = max(latest, d) })
+		s := New(limits, func(d time.Duration) { latest = max(latest, d) })
 		var ended sync.WaitGroup
 		ended.Go(func() { s.Run(ctx) })
 		test(t, s, &latest)
@@ -67,7 +76,7 @@ func TestOncePerIntervalAtThePhase(t *testing.T) {
 	within(t, 1, func(t *testing.T, s *Scheduler, late *time.Duration) {
 		const interval = 30 * time.Second
 		w := &work{takes: time.Second}
-		s.Set("shop/checkout", "uid", interval, w)
+		s.Set("shop/checkout", "uid", "host", interval, w)
 		time.Sleep(10 * interval)
 		synctest.Wait()
 		begins := w.begun()
@@ -100,7 +109,7 @@ func TestPhaseSpread(t *testing.T) {
 		works := make([]*work, jobs)
 		for i := range works {
 			works[i] = &work{takes: time.Millisecond}
-			s.Set(fmt.Sprint(i), uid(random), interval, works[i])
+			s.Set(fmt.Sprint(i), uid(random), "host", interval, works[i])
 		}
 		time.Sleep(interval)
 		synctest.Wait()
@@ -130,7 +139,7 @@ func TestPhaseSpread(t *testing.T) {
 func TestOverlapIsSkippedAndCounted(t *testing.T) {
 	within(t, 10, func(t *testing.T, s *Scheduler, _ *time.Duration) {
 		w := &work{takes: 25 * time.Second}
-		s.Set("a", "uid", 10*time.Second, w)
+		s.Set("a", "uid", "host", 10*time.Second, w)
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
 		// Slots 1 and 4 run, 2, 3, 5 and 6 fall into a run; a seventh may not come.
@@ -143,10 +152,10 @@ func TestOverlapIsSkippedAndCounted(t *testing.T) {
 func TestWaitingAWholeIntervalIsReported(t *testing.T) {
 	within(t, 1, func(t *testing.T, s *Scheduler, late *time.Duration) {
 		hog := &work{takes: time.Hour}
-		s.Set("hog", "uid", 10*time.Second, hog)
+		s.Set("hog", "uid", "host", 10*time.Second, hog)
 		time.Sleep(11 * time.Second)
 		poor := &work{takes: time.Millisecond}
-		s.Set("poor", "other", 10*time.Second, poor)
+		s.Set("poor", "other", "host", 10*time.Second, poor)
 		time.Sleep(95 * time.Second)
 		synctest.Wait()
 		if runs, starved := len(poor.begun()), poor.starved.Load(); runs != 0 || starved != 8 && starved != 9 {
@@ -169,7 +178,7 @@ func TestLimit(t *testing.T) {
 		works := make([]*work, 20)
 		for i := range works {
 			works[i] = &work{takes: 4 * time.Second}
-			s.Set(fmt.Sprint(i), fmt.Sprint("uid", i), 30*time.Second, works[i])
+			s.Set(fmt.Sprint(i), fmt.Sprint("uid", i), "host", 30*time.Second, works[i])
 		}
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
@@ -185,15 +194,57 @@ func TestLimit(t *testing.T) {
 	})
 }
 
+// Of two hosts, the one that hangs holds up nobody but its own visitors.
+func TestLimitPerHost(t *testing.T) {
+	withinLimits(t, Limits{All: 10, PerHost: 2}, func(t *testing.T, s *Scheduler, late *time.Duration) {
+		const interval = 10 * time.Second
+		slow, quick := make([]*work, 6), make([]*work, 6)
+		for i := range slow {
+			slow[i], quick[i] = &work{takes: 25 * time.Second}, &work{takes: time.Millisecond}
+			s.Set(fmt.Sprint("slow", i), fmt.Sprint("slow", i), "slow", interval, slow[i])
+			s.Set(fmt.Sprint("quick", i), fmt.Sprint("quick", i), "quick", interval, quick[i])
+		}
+		for range 2000 {
+			time.Sleep(100 * time.Millisecond)
+			if n := s.Running(); n > 4 {
+				t.Fatalf("%d at once", n)
+			}
+		}
+		synctest.Wait()
+		runs, starved := 0, 0
+		for i := range slow {
+			if n := len(quick[i].begun()); n != 20 || quick[i].starved.Load() != 0 {
+				t.Errorf("quick %d ran %d times in 20 intervals, starved %d", i, n, quick[i].starved.Load())
+			}
+			runs += len(slow[i].begun())
+			starved += int(slow[i].starved.Load())
+			if len(slow[i].begun()) == 0 || !slow[i].ofHost.Load() {
+				t.Errorf("slow %d ran %d times, starved by its host: %t", i, len(slow[i].begun()), slow[i].ofHost.Load())
+			}
+		}
+		// Two at once, each 25 s long, in 200 s.
+		if runs < 14 || runs > 16 || starved < 30 {
+			t.Errorf("slow ones ran %d times and starved %d times", runs, starved)
+		}
+		for i := range slow {
+			s.Remove(fmt.Sprint("slow", i))
+		}
+		synctest.Wait()
+		if len(s.hosts) != 1 || s.Running() != 0 {
+			t.Errorf("%d hosts known, %d running, after all jobs of one were removed", len(s.hosts), s.Running())
+		}
+	})
+}
+
 func TestChangeCallsOffAndKeepsThePhase(t *testing.T) {
 	within(t, 10, func(t *testing.T, s *Scheduler, _ *time.Duration) {
 		const interval = 30 * time.Second
 		before, after := &work{takes: 20 * time.Second}, &work{takes: time.Millisecond}
-		s.Set("a", "uid", interval, before)
+		s.Set("a", "uid", "host", interval, before)
 		for len(before.begun()) == 0 {
 			time.Sleep(time.Second)
 		}
-		s.Set("a", "uid", interval, after)
+		s.Set("a", "uid", "host", interval, after)
 		synctest.Wait()
 		if before.off.Load() != 1 {
 			t.Error("the run of what was replaced goes on")
@@ -207,7 +258,7 @@ func TestChangeCallsOffAndKeepsThePhase(t *testing.T) {
 			t.Errorf("%s between the last old and the first new run", gap)
 		}
 		// A shorter interval does not wait for the end of the longer one.
-		s.Set("a", "uid", 10*time.Second, after)
+		s.Set("a", "uid", "host", 10*time.Second, after)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if len(after.begun()) != 2 {
@@ -219,11 +270,11 @@ func TestChangeCallsOffAndKeepsThePhase(t *testing.T) {
 func TestRemove(t *testing.T) {
 	within(t, 1, func(t *testing.T, s *Scheduler, _ *time.Duration) {
 		running, waiting, idle := &work{takes: time.Hour}, &work{}, &work{}
-		s.Set("running", "a", 10*time.Second, running)
+		s.Set("running", "a", "host", 10*time.Second, running)
 		time.Sleep(10 * time.Second)
-		s.Set("waiting", "b", 10*time.Second, waiting)
+		s.Set("waiting", "b", "host", 10*time.Second, waiting)
 		time.Sleep(10 * time.Second)
-		s.Set("idle", "c", 10*time.Second, idle)
+		s.Set("idle", "c", "host", 10*time.Second, idle)
 		for _, key := range []string{"idle", "waiting", "running", "unknown"} {
 			s.Remove(key)
 		}
@@ -239,7 +290,7 @@ func TestNotAllowedYet(t *testing.T) {
 	within(t, 1, func(t *testing.T, s *Scheduler, _ *time.Duration) {
 		w := &work{}
 		w.barred.Store(true)
-		s.Set("a", "uid", 10*time.Second, w)
+		s.Set("a", "uid", "host", 10*time.Second, w)
 		time.Sleep(35 * time.Second)
 		w.barred.Store(false)
 		time.Sleep(20 * time.Second)
@@ -253,7 +304,7 @@ func TestNotAllowedYet(t *testing.T) {
 func TestEndCallsOffWhatRuns(t *testing.T) {
 	w := &work{takes: time.Hour}
 	within(t, 1, func(t *testing.T, s *Scheduler, _ *time.Duration) {
-		s.Set("a", "uid", 10*time.Second, w)
+		s.Set("a", "uid", "host", 10*time.Second, w)
 		time.Sleep(10 * time.Second)
 	})
 	if w.off.Load() != 1 || len(w.begun()) != 1 {
@@ -284,10 +335,10 @@ func TestNextSlot(t *testing.T) {
 }
 
 func BenchmarkStep(b *testing.B) {
-	s := New(1, func(time.Duration) {})
+	s := New(Limits{All: 1}, func(time.Duration) {})
 	s.ctx = b.Context()
 	for i := range 10_000 {
-		s.Set(fmt.Sprint(i), fmt.Sprint(i), 30*time.Second, &work{})
+		s.Set(fmt.Sprint(i), fmt.Sprint(i), "host", 30*time.Second, &work{})
 	}
 	b.ReportAllocs()
 	for b.Loop() {

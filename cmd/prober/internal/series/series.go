@@ -25,7 +25,14 @@ const (
 	RunsTotal        = "sojourn_probe_runs_total"
 	DurationSeconds  = "sojourn_probe_duration_seconds"
 	LastRunTimestamp = "sojourn_probe_last_run_timestamp_seconds"
+	FailuresTotal    = "sojourn_probe_failures_total"
+	StepSeconds      = "sojourn_probe_step_duration_seconds"
+	PhaseSeconds     = "sojourn_probe_phase_duration_seconds"
+	CertificateEnd   = "sojourn_probe_certificate_expiry_timestamp_seconds"
 )
+
+// zerosFor is how long a reason's series stays at zero at most when it first occurs.
+const zerosFor = 5 * time.Minute
 
 // Limits of a native histogram: latencies of one touchpoint rarely need more than
 // thirty buckets at this resolution, and a wild one must not grow without end.
@@ -38,20 +45,28 @@ const (
 // Set holds the series of all touchpoints. It is a prometheus.Gatherer.
 type Set struct {
 	location string
+	shown    func(since, now time.Time) bool
+
+	// words holds the label pairs of what many touchpoints have in common: locations,
+	// namespaces, outcomes, reasons, steps, phases.
+	words sync.Map // of *dto.LabelPair by [2]string
 
 	mu          sync.Mutex
 	touchpoints map[name]*Touchpoint
+	native      bool
 }
 
 type name struct{ namespace, touchpoint string }
 
-// New returns an empty set. The location becomes a label of every series.
-func New(location string) *Set {
-	return &Set{location: location, touchpoints: map[name]*Touchpoint{}}
+// New returns an empty set. The location becomes a label of every series. Shown tells
+// whether everybody who scrapes has done so twice since a time.
+func New(location string, shown func(since, now time.Time) bool) *Set {
+	return &Set{location: location, shown: shown, touchpoints: map[name]*Touchpoint{}}
 }
 
 // Touchpoint holds the series of one touchpoint.
 type Touchpoint struct {
+	set       *Set
 	name      name
 	labels    []*dto.LabelPair
 	runLabels [][]*dto.LabelPair // in the order of probe.Outcomes
@@ -63,28 +78,80 @@ type Touchpoint struct {
 	runs       []uint64 // in the order of probe.Outcomes
 	duration   prometheus.Histogram
 	thresholds []float64
+	native     bool
 	lastRun    time.Time
-	collected  int
+	failures   []failures // of the reasons that occurred
+	steps      []step
+}
+
+// failures counts those of one reason. Nine more series for each touchpoint, nearly
+// all of them at zero for ever, would be half of what a scrape has to say: the series
+// of a reason begins when it first occurs. It stays at zero until that was seen, for
+// Prometheus sees no increase of a counter born at 1.
+type failures struct {
+	reason probe.Reason
+	labels []*dto.LabelPair
+	count  uint64
+	first  time.Time
+	open   bool
+}
+
+// step is what the last visit that made a step told of it.
+type step struct {
+	name        string
+	labels      []*dto.LabelPair
+	phaseLabels [len(probe.PhaseNames)][]*dto.LabelPair
+	last        probe.StepResult
 }
 
 // Add shows a touchpoint's series, all at zero. Adding it anew starts them anew.
 func (s *Set) Add(namespace, touchpoint string, thresholds []float64) *Touchpoint {
 	// In alphabetical order, as the formats want them.
-	location, ns, tp := label("location", s.location), label("namespace", namespace), label("touchpoint", touchpoint)
+	location, ns, tp := s.word("location", s.location), s.word("namespace", namespace), label("touchpoint", touchpoint)
 	t := &Touchpoint{
+		set:     s,
 		name:    name{namespace, touchpoint},
 		labels:  []*dto.LabelPair{location, ns, tp},
 		created: timestamppb.Now(),
 		runs:    make([]uint64, len(probe.Outcomes)),
 	}
 	for _, outcome := range probe.Outcomes {
-		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, label("outcome", string(outcome)), tp})
+		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, s.word("outcome", string(outcome)), tp})
 	}
-	t.SetThresholds(thresholds)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t.native = s.native
+	t.SetThresholds(thresholds)
 	s.touchpoints[t.name] = t
 	return t
+}
+
+// Native adds native histograms to the classic ones, from now on: they take a fifth of
+// a prober's memory, and only a Prometheus that asks for the protobuf format reads
+// them. All counts start at zero once more; it asks first before the first visit.
+func (s *Set) Native() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.native {
+		return
+	}
+	s.native = true
+	for _, t := range s.touchpoints {
+		t.mu.Lock()
+		t.native = true
+		t.restart()
+		t.mu.Unlock()
+	}
+}
+
+// word returns the label pair that all touchpoints share.
+func (s *Set) word(name, value string) *dto.LabelPair {
+	key := [2]string{name, value}
+	if shared, known := s.words.Load(key); known {
+		return shared.(*dto.LabelPair)
+	}
+	shared, _ := s.words.LoadOrStore(key, label(name, value))
+	return shared.(*dto.LabelPair)
 }
 
 // Remove hides a touchpoint's series at once.
@@ -115,98 +182,245 @@ func (t *Touchpoint) SetThresholds(thresholds []float64) {
 	if t.duration != nil && slices.Equal(t.thresholds, thresholds) {
 		return
 	}
-	if t.duration != nil {
-		clear(t.runs)
-		t.created = timestamppb.Now()
-	}
-	edges := slices.Concat(prometheus.DefBuckets, thresholds)
-	slices.Sort(edges)
 	t.thresholds = thresholds
-	t.duration = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:                            DurationSeconds,
-		Buckets:                         slices.Compact(edges),
-		NativeHistogramBucketFactor:     nativeFactor,
-		NativeHistogramMaxBucketNumber:  nativeMaxBuckets,
-		NativeHistogramMinResetDuration: nativeMinReset,
-	})
+	t.restart()
+}
+
+// restart makes the histogram and the runs start at zero.
+func (t *Touchpoint) restart() {
+	clear(t.runs)
+	t.created = timestamppb.Now()
+	edges := slices.Concat(prometheus.DefBuckets, t.thresholds)
+	slices.Sort(edges)
+	options := prometheus.HistogramOpts{Name: DurationSeconds, Buckets: slices.Compact(edges)}
+	if t.native {
+		options.NativeHistogramBucketFactor = nativeFactor
+		options.NativeHistogramMaxBucketNumber = nativeMaxBuckets
+		options.NativeHistogramMinResetDuration = nativeMinReset
+	}
+	t.duration = prometheus.NewHistogram(options)
 }
 
 // Observe counts a run. Only the duration of a success is kept: a refused
 // connection is fast, and must not look good.
-func (t *Touchpoint) Observe(outcome probe.Outcome, duration time.Duration) {
+func (t *Touchpoint) Observe(result probe.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.runs[slices.Index(probe.Outcomes, outcome)]++
-	if outcome == probe.OutcomeSuccess {
-		t.duration.Observe(Seconds(duration))
+	t.runs[slices.Index(probe.Outcomes, result.Outcome)]++
+	switch result.Outcome {
+	case probe.OutcomeSuccess:
+		t.duration.Observe(Seconds(result.Duration))
+	case probe.OutcomeFailure:
+		t.fail(result.Reason)
 	}
-	if outcome != probe.OutcomeError {
+	if result.Outcome != probe.OutcomeError {
 		t.lastRun = time.Now()
+	}
+	if len(result.Steps) > 0 {
+		t.observeSteps(result.Steps)
 	}
 }
 
-// Collected counts how often the series have been shown.
-func (t *Touchpoint) Collected() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.collected
+func (t *Touchpoint) fail(reason probe.Reason) {
+	i := slices.IndexFunc(t.failures, func(f failures) bool { return f.reason == reason })
+	if i < 0 {
+		labels := []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("reason", string(reason)), t.labels[2]}
+		t.failures = append(t.failures, failures{reason: reason, labels: labels, first: time.Now()})
+		i = len(t.failures) - 1
+	}
+	t.failures[i].count++
 }
+
+// observeSteps keeps what each step took, of the last visit in which it was made.
+func (t *Touchpoint) observeSteps(results []probe.StepResult) {
+	same := slices.EqualFunc(t.steps, results, func(s step, r probe.StepResult) bool { return s.name == r.Name })
+	if !same {
+		t.steps = make([]step, len(results))
+		for i, result := range results {
+			t.steps[i] = step{name: result.Name, labels: []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("step", result.Name), t.labels[2]}}
+		}
+	}
+	for i, result := range results {
+		if result.Made {
+			t.steps[i].last = result
+		}
+	}
+}
+
+// chunk is how many touchpoints are gathered at a time.
+const chunk = 250
 
 // Gather returns the families of all touchpoints.
 func (s *Set) Gather() ([]*dto.MetricFamily, error) {
+	var families []*dto.MetricFamily
+	err := s.Stream(func(part *dto.MetricFamily) error {
+		if last := len(families) - 1; last >= 0 && families[last].GetName() == part.GetName() {
+			families[last].Metric = append(families[last].Metric, part.Metric...)
+		} else {
+			families = append(families, part)
+		}
+		return nil
+	})
+	return families, err
+}
+
+// Stream tells the families of all touchpoints in parts: those of the same family
+// follow each other. All of them at once would take as much memory again as
+// everything else, for as long as a scrape takes.
+func (s *Set) Stream(tell func(*dto.MetricFamily) error) error {
 	s.mu.Lock()
 	touchpoints := make([]*Touchpoint, 0, len(s.touchpoints))
 	for _, t := range s.touchpoints {
 		touchpoints = append(touchpoints, t)
 	}
 	s.mu.Unlock()
-	if len(touchpoints) == 0 {
-		return nil, nil
-	}
 	slices.SortFunc(touchpoints, func(a, b *Touchpoint) int {
 		if byNamespace := strings.Compare(a.name.namespace, b.name.namespace); byNamespace != 0 {
 			return byNamespace
 		}
 		return strings.Compare(a.name.touchpoint, b.name.touchpoint)
 	})
-
-	duration := family(DurationSeconds, dto.MetricType_HISTOGRAM,
-		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.", len(touchpoints))
-	lastRun := family(LastRunTimestamp, dto.MetricType_GAUGE,
-		"When the last visit ended, as seconds since 1970. Absent before the first one.", len(touchpoints))
-	runs := family(RunsTotal, dto.MetricType_COUNTER,
-		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).", len(touchpoints)*len(probe.Outcomes))
-	for _, t := range touchpoints {
-		if err := t.gather(duration, lastRun, runs); err != nil {
-			return nil, err
+	now := time.Now()
+	shown := func(since time.Time) bool { return s.shown(since, now) || now.Sub(since) > zerosFor }
+	// The runs as they were when the durations were told: rules take a run without its
+	// duration for a slow one.
+	runs := make([]uint64, len(touchpoints)*len(probe.Outcomes))
+	runsOf := func(i int) []uint64 { return runs[i*len(probe.Outcomes):][:len(probe.Outcomes)] }
+	for _, f := range []struct {
+		name   string
+		kind   dto.MetricType
+		help   string
+		gather func(t *Touchpoint, i int, to *dto.MetricFamily) error
+	}{{
+		CertificateEnd, dto.MetricType_GAUGE,
+		"When the first certificate of a chain ends that a step was last shown, as seconds since 1970.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherCertificates(to) },
+	}, {
+		DurationSeconds, dto.MetricType_HISTOGRAM,
+		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.",
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherDuration(to, runsOf(i)) },
+	}, {
+		FailuresTotal, dto.MetricType_COUNTER,
+		"Visits that failed, by reason.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherFailures(to, shown) },
+	}, {
+		LastRunTimestamp, dto.MetricType_GAUGE,
+		"When the last visit ended, as seconds since 1970. Absent before the first one.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherLastRun(to) },
+	}, {
+		PhaseSeconds, dto.MetricType_GAUGE,
+		"Duration of a phase of a step when it was last made: dns, connect, tls, first_byte or transfer.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherPhases(to) },
+	}, {
+		RunsTotal, dto.MetricType_COUNTER,
+		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).",
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherRuns(to, runsOf(i)) },
+	}, {
+		StepSeconds, dto.MetricType_GAUGE,
+		"Duration of a step when it was last made, whether or not it succeeded.",
+		func(t *Touchpoint, _ int, to *dto.MetricFamily) error { return t.gatherSteps(to) },
+	}} {
+		for from := 0; from < len(touchpoints); from += chunk {
+			part := &dto.MetricFamily{Name: &f.name, Type: &f.kind, Help: &f.help}
+			for i := from; i < min(from+chunk, len(touchpoints)); i++ {
+				if err := touchpoints[i].locked(func(t *Touchpoint) error { return f.gather(t, i, part) }); err != nil {
+					return err
+				}
+			}
+			if len(part.Metric) == 0 {
+				continue
+			}
+			if err := tell(part); err != nil {
+				return err
+			}
 		}
 	}
-	families := []*dto.MetricFamily{duration}
-	if len(lastRun.Metric) > 0 {
-		families = append(families, lastRun)
-	}
-	return append(families, runs), nil
+	return nil
 }
 
-func (t *Touchpoint) gather(duration, lastRun, runs *dto.MetricFamily) error {
+func (t *Touchpoint) locked(do func(*Touchpoint) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.collected++
+	return do(t)
+}
+
+func (t *Touchpoint) gatherFailures(to *dto.MetricFamily, shown func(since time.Time) bool) error {
+	for i := range t.failures {
+		f := &t.failures[i]
+		f.open = f.open || shown(f.first)
+		value := 0.0
+		if f.open {
+			value = float64(f.count)
+		}
+		to.Metric = append(to.Metric, &dto.Metric{Label: f.labels, Counter: &dto.Counter{Value: &value}})
+	}
+	return nil
+}
+
+func (t *Touchpoint) gatherSteps(to *dto.MetricFamily) error {
+	for i := range t.steps {
+		if s := &t.steps[i]; s.last.Made {
+			to.Metric = append(to.Metric, gauge(s.labels, Seconds(s.last.Duration)))
+		}
+	}
+	return nil
+}
+
+func (t *Touchpoint) gatherPhases(to *dto.MetricFamily) error {
+	for i := range t.steps {
+		s := &t.steps[i]
+		if !s.last.Made {
+			continue
+		}
+		for phase, took := range s.last.Phases {
+			if took == 0 {
+				continue
+			}
+			if s.phaseLabels[phase] == nil {
+				s.phaseLabels[phase] = []*dto.LabelPair{s.labels[0], s.labels[1], t.set.word("phase", probe.PhaseNames[phase]), s.labels[2], s.labels[3]}
+			}
+			to.Metric = append(to.Metric, gauge(s.phaseLabels[phase], Seconds(took)))
+		}
+	}
+	return nil
+}
+
+func (t *Touchpoint) gatherCertificates(to *dto.MetricFamily) error {
+	for i := range t.steps {
+		if s := &t.steps[i]; s.last.Made && !s.last.CertificateExpiry.IsZero() {
+			to.Metric = append(to.Metric, gauge(s.labels, float64(s.last.CertificateExpiry.Unix())))
+		}
+	}
+	return nil
+}
+
+func gauge(labels []*dto.LabelPair, value float64) *dto.Metric {
+	return &dto.Metric{Label: labels, Gauge: &dto.Gauge{Value: &value}}
+}
+
+func (t *Touchpoint) gatherDuration(to *dto.MetricFamily, runs []uint64) error {
+	copy(runs, t.runs)
 	histogram := &dto.Metric{}
 	if err := t.duration.Write(histogram); err != nil {
 		return err
 	}
 	histogram.Label = t.labels
-	duration.Metric = append(duration.Metric, histogram)
-	for i, count := range t.runs {
-		runs.Metric = append(runs.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
+	to.Metric = append(to.Metric, histogram)
+	return nil
+}
+
+func (t *Touchpoint) gatherRuns(to *dto.MetricFamily, runs []uint64) error {
+	for i, count := range runs {
+		to.Metric = append(to.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
 			Value: proto.Float64(float64(count)), CreatedTimestamp: t.created,
 		}})
 	}
+	return nil
+}
+
+func (t *Touchpoint) gatherLastRun(to *dto.MetricFamily) error {
 	if !t.lastRun.IsZero() {
-		lastRun.Metric = append(lastRun.Metric, &dto.Metric{Label: t.labels, Gauge: &dto.Gauge{
-			Value: proto.Float64(float64(t.lastRun.UnixMilli()) / 1e3),
-		}})
+		to.Metric = append(to.Metric, gauge(t.labels, float64(t.lastRun.UnixMilli())/1e3))
 	}
 	return nil
 }
@@ -214,9 +428,5 @@ func (t *Touchpoint) gather(duration, lastRun, runs *dto.MetricFamily) error {
 // Seconds returns the float nearest to a duration, so that 300ms is written 0.3.
 // Duration.Seconds rounds twice and is not always that near.
 func Seconds(d time.Duration) float64 { return float64(d) / 1e9 }
-
-func family(name string, kind dto.MetricType, help string, size int) *dto.MetricFamily {
-	return &dto.MetricFamily{Name: &name, Type: &kind, Help: &help, Metric: make([]*dto.Metric, 0, size)}
-}
 
 func label(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }

@@ -44,14 +44,17 @@ func wantLines(t *testing.T, text string, lines ...string) {
 	}
 }
 
+// never is for a set that nobody reads regularly.
+func never(time.Time, time.Time) bool { return false }
+
 const plainText = "text/plain;version=0.0.4"
 
 func TestZerosBeforeTheFirstRun(t *testing.T) {
-	set := New("default")
+	set := New("default", never)
 	if text := scrape(t, set, plainText); text != "" {
 		t.Errorf("an empty set shows %q", text)
 	}
-	touchpoint := set.Add("shop", "checkout", []float64{Seconds(300 * time.Millisecond)})
+	set.Add("shop", "checkout", []float64{Seconds(300 * time.Millisecond)})
 	text := scrape(t, set, plainText)
 	wantLines(t, text,
 		`sojourn_probe_runs_total{location="default",namespace="shop",outcome="success",touchpoint="checkout"} 0`,
@@ -63,21 +66,18 @@ func TestZerosBeforeTheFirstRun(t *testing.T) {
 	if strings.Contains(text, LastRunTimestamp) {
 		t.Error("a last run before the first")
 	}
-	if touchpoint.Collected() != 1 {
-		t.Errorf("collected %d times", touchpoint.Collected())
-	}
 }
 
 func TestObserve(t *testing.T) {
-	set := New("eu-west")
+	set := New("eu-west", never)
 	touchpoint := set.Add("shop", "checkout", []float64{0.3})
-	touchpoint.Observe(probe.OutcomeError, 0)
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeError, Duration: 0})
 	if strings.Contains(scrape(t, set, plainText), LastRunTimestamp) {
 		t.Error("what never left the prober is shown as a visit")
 	}
-	touchpoint.Observe(probe.OutcomeSuccess, 300*time.Millisecond) // on the edge: within
-	touchpoint.Observe(probe.OutcomeSuccess, 301*time.Millisecond)
-	touchpoint.Observe(probe.OutcomeFailure, time.Millisecond) // fast, but no success
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 300 * time.Millisecond}) // on the edge: within
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 301 * time.Millisecond})
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeFailure, Duration: time.Millisecond}) // fast, but no success
 	text := scrape(t, set, plainText)
 	const of = `{location="eu-west",namespace="shop",`
 	wantLines(t, text,
@@ -98,9 +98,12 @@ func TestObserve(t *testing.T) {
 }
 
 func TestNativeHistogramInProtobuf(t *testing.T) {
-	set := New("default")
+	set := New("default", never)
 	touchpoint := set.Add("shop", "checkout", []float64{0.3})
-	touchpoint.Observe(probe.OutcomeSuccess, 120*time.Millisecond)
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 120 * time.Millisecond})
+	set.Native() // starts anew
+	set.Native() // changes nothing
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: 120 * time.Millisecond})
 	body := scrape(t, set, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	decoder := expfmt.NewDecoder(strings.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim))
 	for {
@@ -114,7 +117,7 @@ func TestNativeHistogramInProtobuf(t *testing.T) {
 			continue
 		}
 		histogram := family.Metric[0].GetHistogram()
-		if len(histogram.PositiveSpan) == 0 || histogram.GetSchema() != 3 || len(histogram.Bucket) < 12 {
+		if histogram.GetSampleCount() != 1 || len(histogram.PositiveSpan) == 0 || histogram.GetSchema() != 3 || len(histogram.Bucket) < 12 {
 			t.Errorf("not both native and classic: %v", histogram)
 		}
 		return
@@ -122,7 +125,7 @@ func TestNativeHistogramInProtobuf(t *testing.T) {
 }
 
 func TestThresholds(t *testing.T) {
-	set := New("default")
+	set := New("default", never)
 	touchpoint := set.Add("shop", "checkout", []float64{0.3, 0.1, 0.3})
 	count := func() string {
 		text := scrape(t, set, plainText)
@@ -130,7 +133,7 @@ func TestThresholds(t *testing.T) {
 		number, _, _ := strings.Cut(rest, "\n")
 		return number
 	}
-	touchpoint.Observe(probe.OutcomeSuccess, time.Millisecond)
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Millisecond})
 	touchpoint.SetThresholds([]float64{0.1, 0.3})
 	if count() != "1" {
 		t.Error("the same thresholds in another order start the histogram anew")
@@ -159,7 +162,7 @@ func TestEdgesAreExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set := New("default")
+		set := New("default", never)
 		set.Add("shop", "checkout", []float64{Seconds(value)})
 		if got := scrape(t, set, plainText); !strings.Contains(got, `le="`+edge+`"}`) {
 			t.Errorf("%s is not shown as %s", text, edge)
@@ -168,7 +171,7 @@ func TestEdgesAreExact(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	set := New("default")
+	set := New("default", never)
 	old := set.Add("shop", "checkout", nil)
 	set.Add("shop", "basket", nil)
 	anew := set.Add("shop", "checkout", nil)
@@ -181,12 +184,12 @@ func TestRemove(t *testing.T) {
 	if strings.Contains(text, "checkout") || !strings.Contains(text, "basket") {
 		t.Errorf("after removal:\n%s", text)
 	}
-	anew.Observe(probe.OutcomeSuccess, time.Second) // a visit that ends late harms nobody
+	anew.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Second}) // a visit that ends late harms nobody
 }
 
 // A scrape never sees a success without its duration: rules would call it slow.
 func TestScrapesAreConsistent(t *testing.T) {
-	set := New("default")
+	set := New("default", never)
 	touchpoint := set.Add("shop", "checkout", nil)
 	var busy sync.WaitGroup
 	defer busy.Wait()
@@ -198,7 +201,7 @@ func TestScrapesAreConsistent(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				touchpoint.Observe(probe.OutcomeSuccess, time.Millisecond)
+				touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Millisecond})
 			}
 		}
 	})
@@ -225,11 +228,11 @@ func TestScrapesAreConsistent(t *testing.T) {
 func BenchmarkScrape(b *testing.B) {
 	for name, format := range map[string]expfmt.Format{"text": expfmt.NewFormat(expfmt.TypeTextPlain), "protobuf": expfmt.NewFormat(expfmt.TypeProtoDelim)} {
 		b.Run(name, func(b *testing.B) {
-			set := New("default")
+			set := New("default", never)
 			for i := range 10_000 {
 				touchpoint := set.Add("shop", fmt.Sprint("touchpoint-", i), []float64{0.3})
 				for j := range 20 {
-					touchpoint.Observe(probe.OutcomeSuccess, time.Duration(j+1)*7*time.Millisecond)
+					touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Duration: time.Duration(j+1) * 7 * time.Millisecond})
 				}
 			}
 			var out bytes.Buffer
@@ -249,5 +252,53 @@ func BenchmarkScrape(b *testing.B) {
 			}
 			b.ReportMetric(float64(out.Len())/1e6, "MB/scrape")
 		})
+	}
+}
+
+// A reason begins at zero and stays there until that was seen.
+func TestFailures(t *testing.T) {
+	seen := false
+	set := New("default", func(time.Time, time.Time) bool { return seen })
+	touchpoint := set.Add("shop", "checkout", nil)
+	const of = `{location="default",namespace="shop",reason=%q,touchpoint="checkout"} %d`
+	fail := func(reason probe.Reason) {
+		touchpoint.Observe(probe.Result{Outcome: probe.OutcomeFailure, Reason: reason})
+	}
+	fail(probe.ReasonTimeout)
+	wantLines(t, scrape(t, set, plainText), FailuresTotal+fmt.Sprintf(of, "timeout", 0))
+	fail(probe.ReasonTimeout)
+	seen = true
+	wantLines(t, scrape(t, set, plainText), FailuresTotal+fmt.Sprintf(of, "timeout", 2))
+	seen = false
+	fail(probe.ReasonTLS)
+	wantLines(t, scrape(t, set, plainText), FailuresTotal+fmt.Sprintf(of, "timeout", 2), FailuresTotal+fmt.Sprintf(of, "tls", 0))
+}
+
+func TestSteps(t *testing.T) {
+	set := New("default", never)
+	touchpoint := set.Add("shop", "checkout", nil)
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Steps: []probe.StepResult{
+		{Name: "login", Made: true, Duration: 30 * time.Millisecond, Phases: probe.Phases{probe.PhaseTLS: 10 * time.Millisecond}, CertificateExpiry: time.Unix(1893456000, 0)},
+		{Name: "pay", Made: true, Duration: 20 * time.Millisecond},
+	}})
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeFailure, Reason: probe.ReasonStatus, Steps: []probe.StepResult{
+		{Name: "login", Made: true, Duration: 40 * time.Millisecond}, {Name: "pay"},
+	}})
+	const of = `{location="default",namespace="shop",`
+	text := scrape(t, set, plainText)
+	wantLines(t, text,
+		StepSeconds+of+`step="login",touchpoint="checkout"} 0.04`,
+		StepSeconds+of+`step="pay",touchpoint="checkout"} 0.02`, // of when it was last made
+	)
+	if strings.Contains(text, PhaseSeconds+of) || strings.Contains(text, CertificateEnd+of) {
+		t.Errorf("phases of a visit before the last:\n%s", text)
+	}
+	touchpoint.Observe(probe.Result{Outcome: probe.OutcomeSuccess, Steps: []probe.StepResult{
+		{Name: "http", Made: true, Phases: probe.Phases{probe.PhaseTLS: 10 * time.Millisecond}, CertificateExpiry: time.Unix(1893456000, 0)},
+	}})
+	text = scrape(t, set, plainText)
+	wantLines(t, text, PhaseSeconds+of+`phase="tls",step="http",touchpoint="checkout"} 0.01`, CertificateEnd+of+`step="http",touchpoint="checkout"} 1.893456e+09`)
+	if strings.Contains(text, "login") {
+		t.Errorf("steps of the probe before the edit:\n%s", text)
 	}
 }

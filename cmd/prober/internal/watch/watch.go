@@ -10,12 +10,16 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
@@ -24,7 +28,9 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/fleet"
+	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/series"
+	"github.com/sojourn-dev/sojourn/controllers/flows"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
 )
 
@@ -36,10 +42,20 @@ const settle = 200 * time.Millisecond
 // complainEvery is how often an unchanged trouble with the API server is logged.
 const complainEvery = time.Minute
 
+// patience is how long the first look waits for Secrets and ConfigMaps. Whoever has
+// listed a namespace without the right to read there holds up nobody else.
+const patience = 5 * time.Second
+
 // Options shapes a Watcher.
 type Options struct {
 	// Namespaces to watch; none means all.
 	Namespaces []string
+	// Location is where this prober stands: touchpoints that do not name it are
+	// others' to probe.
+	Location string
+	// ValuesNamespaces are those in which probes may take values from Secrets and
+	// ConfigMaps.
+	ValuesNamespaces []string
 	// Apply is told, one namespace after the other, which of its touchpoints are to
 	// be probed.
 	Apply func(namespace string, wanted map[string]fleet.Wanted)
@@ -52,6 +68,8 @@ type Watcher struct {
 	cache   cache.Cache
 	queue   workqueue.TypedDelayingInterface[string]
 	synced  []toolscache.InformerSynced
+	// valuesSynced is of Secrets and ConfigMaps.
+	valuesSynced []toolscache.InformerSynced
 
 	mu          sync.Mutex
 	unreachable error // while requests get no answer at all
@@ -62,14 +80,14 @@ type Watcher struct {
 // New prepares a Watcher; it does not ask the API server anything yet.
 func New(config *rest.Config, options Options) (*Watcher, error) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	w := &Watcher{options: options, queue: workqueue.NewTypedDelayingQueue[string]()}
 	cacheOptions := cache.Options{
 		Scheme:                   scheme,
 		Mapper:                   mapper(),
-		DefaultTransform:         strip,
+		DefaultTransform:         w.strip,
 		DefaultWatchErrorHandler: w.complain,
 	}
 	if len(options.Namespaces) > 0 {
@@ -77,6 +95,16 @@ func New(config *rest.Config, options Options) (*Watcher, error) {
 		for _, namespace := range options.Namespaces {
 			cacheOptions.DefaultNamespaces[namespace] = cache.Config{}
 		}
+	}
+	if len(options.ValuesNamespaces) > 0 {
+		only := cache.ByObject{
+			Label:      labels.SelectorFromSet(labels.Set{flows.ProbeLabel: "true"}),
+			Namespaces: map[string]cache.Config{},
+		}
+		for _, namespace := range options.ValuesNamespaces {
+			only.Namespaces[namespace] = cache.Config{}
+		}
+		cacheOptions.ByObject = map[client.Object]cache.ByObject{&corev1.Secret{}: only, &corev1.ConfigMap{}: only}
 	}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &listener{next: next, heard: w.heard} })
@@ -92,26 +120,37 @@ func New(config *rest.Config, options Options) (*Watcher, error) {
 func mapper() meta.RESTMapper {
 	version := v1alpha1.GroupVersion
 	m := meta.NewDefaultRESTMapper(nil)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+	m.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
 	for kind, names := range map[string][2]string{
 		"Touchpoint":    {"touchpoints", "touchpoint"},
 		"ExperienceSLO": {"experienceslos", "experienceslo"},
 		"Journey":       {"journeys", "journey"},
 	} {
-		m.AddSpecific(version.WithKind(kind), version.WithResource(names[0]), version.WithResource(names[1]), meta.RESTScopeNamespace)
+		// A cache of several namespaces asks about the list, too.
+		for _, kind := range []string{kind, kind + "List"} {
+			m.AddSpecific(version.WithKind(kind), version.WithResource(names[0]), version.WithResource(names[1]), meta.RESTScopeNamespace)
+		}
 	}
 	return m
 }
 
 // strip keeps out of memory what a prober never reads. The documentation of a
 // touchpoint is many times larger than its probe.
-func strip(object any) (any, error) {
+func (w *Watcher) strip(object any) (any, error) {
 	object, err := cache.TransformStripManagedFields()(object)
 	if accessor, isObject := object.(client.Object); isObject {
 		accessor.SetAnnotations(nil)
 	}
 	switch object := object.(type) {
+	case *corev1.Secret:
+		object.Labels = nil
+	case *corev1.ConfigMap:
+		object.Labels, object.BinaryData = nil, nil
 	case *v1alpha1.Touchpoint:
-		object.Status = v1alpha1.TouchpointStatus{}
+		// What probers of this location told before tells what is news.
+		told := slices.DeleteFunc(object.Status.Probes, func(s v1alpha1.LocationStatus) bool { return string(s.Location) != w.options.Location })
+		object.Status = v1alpha1.TouchpointStatus{Probes: slices.Clone(told)}
 		object.Spec.Map, object.Spec.Management, object.Spec.Blueprint = nil, nil, nil
 	case *v1alpha1.ExperienceSLO:
 		object.Status = v1alpha1.ExperienceSLOStatus{}
@@ -125,25 +164,17 @@ func strip(object any) (any, error) {
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.queue.ShutDown()
 	for _, kind := range []client.Object{&v1alpha1.Touchpoint{}, &v1alpha1.ExperienceSLO{}, &v1alpha1.Journey{}} {
-		informer, err := w.cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-		if err != nil {
+		if err := w.listen(ctx, kind, &w.synced, matters); err != nil {
 			return err
 		}
-		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc: w.enqueue,
-			UpdateFunc: func(before, after any) {
-				if matters(before.(client.Object), after.(client.Object)) {
-					w.enqueue(after)
-				}
-			},
-			DeleteFunc: w.enqueue,
-		})
-		if err != nil {
-			return err
+	}
+	if len(w.options.ValuesNamespaces) > 0 {
+		for _, kind := range []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}} {
+			always := func(_, _ client.Object) bool { return true }
+			if err := w.listen(ctx, kind, &w.valuesSynced, always); err != nil {
+				return err
+			}
 		}
-		w.mu.Lock()
-		w.synced = append(w.synced, registration.HasSynced)
-		w.mu.Unlock()
 	}
 	var applying sync.WaitGroup
 	defer applying.Wait()
@@ -153,6 +184,30 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return w.cache.Start(ctx)
 }
 
+// listen has the namespace of every object of a kind looked at when it changes.
+func (w *Watcher) listen(ctx context.Context, kind client.Object, synced *[]toolscache.InformerSynced, matters func(before, after client.Object) bool) error {
+	informer, err := w.cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: w.enqueue,
+		UpdateFunc: func(before, after any) {
+			if matters(before.(client.Object), after.(client.Object)) {
+				w.enqueue(after)
+			}
+		},
+		DeleteFunc: w.enqueue,
+	})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	*synced = append(*synced, registration.HasSynced)
+	return nil
+}
+
 // apply looks at namespaces, one at a time, until ctx ends.
 func (w *Watcher) apply(ctx context.Context) {
 	// A touchpoint whose promises are not known yet would get a histogram without
@@ -160,6 +215,9 @@ func (w *Watcher) apply(ctx context.Context) {
 	if !toolscache.WaitForCacheSync(ctx.Done(), w.synced...) {
 		return
 	}
+	patient, cancel := context.WithTimeout(ctx, patience)
+	toolscache.WaitForCacheSync(patient.Done(), w.valuesSynced...)
+	cancel()
 	w.options.Log.Info("read everything from the API server")
 	context.AfterFunc(ctx, w.queue.ShutDown)
 	for w.applyNext(ctx) {
@@ -228,13 +286,58 @@ func (w *Watcher) wanted(ctx context.Context, namespace string) (map[string]flee
 			return nil, err
 		}
 	}
-	return choose(touchpoints.Items, slos.Items, journeys.Items), nil
+	wanted := choose(w.options.Location, touchpoints.Items, slos.Items, journeys.Items)
+	for name, want := range wanted {
+		if references := flows.References(want.Probe); len(references) > 0 {
+			want.Values = w.values(ctx, namespace, references)
+			wanted[name] = want
+		}
+	}
+	return wanted, nil
 }
 
-// choose finds the touchpoints to probe among the objects of one namespace, and
+// values reads the keys of Secrets and ConfigMaps that are there.
+func (w *Watcher) values(ctx context.Context, namespace string, references []flows.Reference) probe.Values {
+	values := probe.Values{}
+	if !slices.Contains(w.options.ValuesNamespaces, namespace) {
+		return values
+	}
+	for _, reference := range references {
+		key := client.ObjectKey{Namespace: namespace, Name: reference.Name}
+		if reference.Secret {
+			var secret corev1.Secret
+			if err := w.cache.Get(ctx, key, &secret, client.UnsafeDisableDeepCopy); err != nil {
+				continue
+			}
+			if value, has := secret.Data[reference.Key]; has {
+				values[reference] = string(value)
+			}
+			continue
+		}
+		var configMap corev1.ConfigMap
+		if err := w.cache.Get(ctx, key, &configMap, client.UnsafeDisableDeepCopy); err != nil {
+			continue
+		}
+		if value, has := configMap.Data[reference.Key]; has {
+			values[reference] = value
+		}
+	}
+	return values
+}
+
+// Told returns what the status of a touchpoint says of this location.
+func (w *Watcher) Told(ctx context.Context, key types.NamespacedName) (v1alpha1.LocationStatus, bool) {
+	var touchpoint v1alpha1.Touchpoint
+	if err := w.cache.Get(ctx, key, &touchpoint, client.UnsafeDisableDeepCopy); err != nil || len(touchpoint.Status.Probes) == 0 {
+		return v1alpha1.LocationStatus{}, false
+	}
+	return touchpoint.Status.Probes[0], true
+}
+
+// choose finds the touchpoints to probe at a location among the objects of one namespace, and
 // what is promised for each. The objects belong to the cache: they, and the parts
 // of them that it returns, must not be changed.
-func choose(touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, journeys []v1alpha1.Journey) map[string]fleet.Wanted {
+func choose(location string, touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, journeys []v1alpha1.Journey) map[string]fleet.Wanted {
 	within := targets.Namespace{
 		Touchpoints: make(map[string]*v1alpha1.Touchpoint, len(touchpoints)),
 		Journeys:    make(map[string]*v1alpha1.Journey, len(journeys)),
@@ -257,21 +360,11 @@ func choose(touchpoints []v1alpha1.Touchpoint, slos []v1alpha1.ExperienceSLO, jo
 	}
 	wanted := map[string]fleet.Wanted{}
 	for name, touchpoint := range within.Touchpoints {
-		if probed(touchpoint) {
+		if slices.Contains(targets.Locations(touchpoint), v1alpha1.Name(location)) {
 			wanted[name] = fleet.Wanted{UID: touchpoint.UID, Probe: touchpoint.Spec.Probe, Thresholds: thresholds[name]}
 		}
 	}
 	return wanted
-}
-
-// probed says whether a touchpoint is to be probed: nobody is visited who has not
-// agreed, nor anybody who is about to go.
-func probed(touchpoint *v1alpha1.Touchpoint) bool {
-	switch touchpoint.Spec.Ownership {
-	case "", v1alpha1.OwnershipBrand, v1alpha1.OwnershipPartner:
-		return touchpoint.Spec.Probe != nil && touchpoint.DeletionTimestamp.IsZero()
-	}
-	return false
 }
 
 // latencies returns the latency thresholds of an ExperienceSLO in seconds.

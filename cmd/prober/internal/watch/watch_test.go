@@ -34,7 +34,7 @@ func promise(targets v1alpha1.Targets, thresholds ...v1alpha1.Duration) v1alpha1
 }
 
 func TestChoose(t *testing.T) {
-	wanted := choose(
+	wanted := choose("default",
 		[]v1alpha1.Touchpoint{
 			touchpoint("checkout", func(t *v1alpha1.Touchpoint) { t.Spec.Class = v1alpha1.ClassCritical }),
 			touchpoint("partner", func(t *v1alpha1.Touchpoint) { t.Spec.Ownership = v1alpha1.OwnershipPartner }),
@@ -100,7 +100,7 @@ func TestStripKeepsWhatIsRead(t *testing.T) {
 		t.Spec.Map = &v1alpha1.MapElements{Action: "pays"}
 		t.Status.ObservedGeneration = 1
 	})
-	if _, err := strip(&object); err != nil {
+	if _, err := (&Watcher{}).strip(&object); err != nil {
 		t.Fatal(err)
 	}
 	if object.ManagedFields != nil || object.Spec.Map != nil || object.Status.ObservedGeneration != 0 {

@@ -14,8 +14,11 @@ package v1alpha1
 type HTTPHeaderApplyConfiguration struct {
 	// name of the header, such as Accept-Language. Host sets the request's host.
 	Name *string `json:"name,omitempty"`
-	// value of the header, one line.
+	// value of the header, one line. Everybody who can read the Touchpoint can read
+	// it: put no secret here.
 	Value *string `json:"value,omitempty"`
+	// valueFrom says where the value comes from.
+	ValueFrom *ValueSourceApplyConfiguration `json:"valueFrom,omitempty"`
 }
 
 // HTTPHeaderApplyConfiguration constructs a declarative configuration of the HTTPHeader type for use with
@@ -37,5 +40,13 @@ func (b *HTTPHeaderApplyConfiguration) WithName(value string) *HTTPHeaderApplyCo
 // If called multiple times, the Value field is set to the value of the last call.
 func (b *HTTPHeaderApplyConfiguration) WithValue(value string) *HTTPHeaderApplyConfiguration {
 	b.Value = &value
+	return b
+}
+
+// WithValueFrom sets the ValueFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ValueFrom field is set to the value of the last call.
+func (b *HTTPHeaderApplyConfiguration) WithValueFrom(value *ValueSourceApplyConfiguration) *HTTPHeaderApplyConfiguration {
+	b.ValueFrom = value
 	return b
 }

@@ -14,19 +14,31 @@ import (
 // HTTPProbeApplyConfiguration represents a declarative configuration of the HTTPProbe type for use
 // with apply.
 //
-// HTTPProbe is one HTTP request and what is expected of its answer.
+// HTTPProbe is one HTTP request and what is expected of its answer. At most 1 MiB
+// of the answer's body is read; a larger one is a failure.
 type HTTPProbeApplyConfiguration struct {
 	// url is the absolute http or https address to ask, without user information
 	// or fragment.
 	URL *apiv1alpha1.URL `json:"url,omitempty"`
-	// method is the request's method: GET or HEAD. Default: GET.
+	// urlFrom says where the address comes from, for one that a step before told:
+	// {expression: "'http://shop.shop.svc/orders/' + vars.order"}.
+	URLFrom *ValueSourceApplyConfiguration `json:"urlFrom,omitempty"`
+	// method is the request's method. Default: GET, or POST if there is a body.
 	Method *string `json:"method,omitempty"`
-	// headers are sent with the request, at most 16. Their values can be read by
-	// everybody who can read the Touchpoint: put no secret here.
+	// headers are sent with the request, at most 16.
 	Headers []HTTPHeaderApplyConfiguration `json:"headers,omitempty"`
+	// query is added to the query of the address, escaped, at most 16 parameters.
+	Query []QueryParameterApplyConfiguration `json:"query,omitempty"`
+	// body is sent with the request.
+	Body *HTTPBodyApplyConfiguration `json:"body,omitempty"`
+	// tls says whom to trust, and as whom to come, where the address is https.
+	TLS *TLSOptionsApplyConfiguration `json:"tls,omitempty"`
+	// redirects says what to do with a redirect: Follow (at most ten; credentials are
+	// not sent to another host), SameHost (one to another host fails the step) or
+	// Never (the redirect itself is the answer). Default: Follow.
+	Redirects *apiv1alpha1.RedirectPolicy `json:"redirects,omitempty"`
 	// expectedStatuses are the status codes that count as success, 200 to 599, at
-	// most 16. Default: every code from 200 to 299. Redirects are followed, at
-	// most ten, before the code is looked at.
+	// most 16. Default: every code from 200 to 299.
 	ExpectedStatuses []int32 `json:"expectedStatuses,omitempty"`
 }
 
@@ -41,6 +53,14 @@ func HTTPProbe() *HTTPProbeApplyConfiguration {
 // If called multiple times, the URL field is set to the value of the last call.
 func (b *HTTPProbeApplyConfiguration) WithURL(value apiv1alpha1.URL) *HTTPProbeApplyConfiguration {
 	b.URL = &value
+	return b
+}
+
+// WithURLFrom sets the URLFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the URLFrom field is set to the value of the last call.
+func (b *HTTPProbeApplyConfiguration) WithURLFrom(value *ValueSourceApplyConfiguration) *HTTPProbeApplyConfiguration {
+	b.URLFrom = value
 	return b
 }
 
@@ -62,6 +82,43 @@ func (b *HTTPProbeApplyConfiguration) WithHeaders(values ...*HTTPHeaderApplyConf
 		}
 		b.Headers = append(b.Headers, *values[i])
 	}
+	return b
+}
+
+// WithQuery adds the given value to the Query field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Query field.
+func (b *HTTPProbeApplyConfiguration) WithQuery(values ...*QueryParameterApplyConfiguration) *HTTPProbeApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithQuery")
+		}
+		b.Query = append(b.Query, *values[i])
+	}
+	return b
+}
+
+// WithBody sets the Body field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Body field is set to the value of the last call.
+func (b *HTTPProbeApplyConfiguration) WithBody(value *HTTPBodyApplyConfiguration) *HTTPProbeApplyConfiguration {
+	b.Body = value
+	return b
+}
+
+// WithTLS sets the TLS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TLS field is set to the value of the last call.
+func (b *HTTPProbeApplyConfiguration) WithTLS(value *TLSOptionsApplyConfiguration) *HTTPProbeApplyConfiguration {
+	b.TLS = value
+	return b
+}
+
+// WithRedirects sets the Redirects field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Redirects field is set to the value of the last call.
+func (b *HTTPProbeApplyConfiguration) WithRedirects(value apiv1alpha1.RedirectPolicy) *HTTPProbeApplyConfiguration {
+	b.Redirects = &value
 	return b
 }
 

@@ -14,15 +14,36 @@ import (
 // ProbeApplyConfiguration represents a declarative configuration of the Probe type for use
 // with apply.
 //
-// Probe visits a touchpoint at an interval.
+// Probe visits a touchpoint at an interval: one request, or a flow of several
+// steps as a customer would take them.
 type ProbeApplyConfiguration struct {
 	// interval is the time from one visit to the next, 10s to 5m. Default: 30s.
 	Interval *apiv1alpha1.Duration `json:"interval,omitempty"`
-	// timeout is how long a visit may take before it counts as failed, 100ms to
-	// 1m. It is cut to the interval where that is shorter. Default: 10s.
+	// timeout is how long a visit with all its steps may take before it counts as
+	// failed, 100ms to 1m. It is cut to the interval where that is shorter.
+	// Default: 10s.
 	Timeout *apiv1alpha1.Duration `json:"timeout,omitempty"`
-	// http makes the visit one HTTP request.
+	// locations are where the probers stand that visit the touchpoint, at most 8.
+	// Each is the --location of some prober. Default: the location default.
+	Locations []apiv1alpha1.Name `json:"locations,omitempty"`
+	// backend is who makes the visits: Prober (Sojourn's own) or Blackbox (a
+	// blackbox_exporter that is already there, scraped by a Prometheus of the
+	// Prometheus Operator). Default: Prober.
+	Backend *apiv1alpha1.ProbeBackend `json:"backend,omitempty"`
+	// blackbox says which blackbox_exporter makes the visits. Only with backend:
+	// Blackbox, for a single step of http, tcp or icmp. Of that step only the
+	// address is used: what is sent and expected is said by the module.
+	Blackbox *BlackboxBackendApplyConfiguration `json:"blackbox,omitempty"`
+	// http makes the visit one HTTP request: the short form of a single step that
+	// is named http.
 	HTTP *HTTPProbeApplyConfiguration `json:"http,omitempty"`
+	// variables are values that every step may use as vars.<name>, at most 16: for
+	// what stands in a Secret or ConfigMap, or is used more than once.
+	Variables []ProbeVariableApplyConfiguration `json:"variables,omitempty"`
+	// steps are made one after the other in each visit, at most 16. After one that
+	// fails the others are left out, except those with alwaysRun. Cookies last from
+	// one step to the next, and never from one visit to the next.
+	Steps []ProbeStepApplyConfiguration `json:"steps,omitempty"`
 }
 
 // ProbeApplyConfiguration constructs a declarative configuration of the Probe type for use with
@@ -47,10 +68,62 @@ func (b *ProbeApplyConfiguration) WithTimeout(value apiv1alpha1.Duration) *Probe
 	return b
 }
 
+// WithLocations adds the given value to the Locations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Locations field.
+func (b *ProbeApplyConfiguration) WithLocations(values ...apiv1alpha1.Name) *ProbeApplyConfiguration {
+	for i := range values {
+		b.Locations = append(b.Locations, values[i])
+	}
+	return b
+}
+
+// WithBackend sets the Backend field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Backend field is set to the value of the last call.
+func (b *ProbeApplyConfiguration) WithBackend(value apiv1alpha1.ProbeBackend) *ProbeApplyConfiguration {
+	b.Backend = &value
+	return b
+}
+
+// WithBlackbox sets the Blackbox field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Blackbox field is set to the value of the last call.
+func (b *ProbeApplyConfiguration) WithBlackbox(value *BlackboxBackendApplyConfiguration) *ProbeApplyConfiguration {
+	b.Blackbox = value
+	return b
+}
+
 // WithHTTP sets the HTTP field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the HTTP field is set to the value of the last call.
 func (b *ProbeApplyConfiguration) WithHTTP(value *HTTPProbeApplyConfiguration) *ProbeApplyConfiguration {
 	b.HTTP = value
+	return b
+}
+
+// WithVariables adds the given value to the Variables field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Variables field.
+func (b *ProbeApplyConfiguration) WithVariables(values ...*ProbeVariableApplyConfiguration) *ProbeApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVariables")
+		}
+		b.Variables = append(b.Variables, *values[i])
+	}
+	return b
+}
+
+// WithSteps adds the given value to the Steps field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Steps field.
+func (b *ProbeApplyConfiguration) WithSteps(values ...*ProbeStepApplyConfiguration) *ProbeApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithSteps")
+		}
+		b.Steps = append(b.Steps, *values[i])
+	}
 	return b
 }

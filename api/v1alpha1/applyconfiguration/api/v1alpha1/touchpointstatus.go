@@ -26,6 +26,10 @@ type TouchpointStatusApplyConfiguration struct {
 	// journeys are the journeys that contain the touchpoint, as namespace/name; the
 	// first 20 in alphabetical order.
 	Journeys []string `json:"journeys,omitempty"`
+	// probes are what the probers met last, one entry for each location, written by
+	// the probers of that location. When and how long each visit was is told by their
+	// metrics.
+	Probes []LocationStatusApplyConfiguration `json:"probes,omitempty"`
 }
 
 // TouchpointStatusApplyConfiguration constructs a declarative configuration of the TouchpointStatus type for use with
@@ -69,6 +73,19 @@ func (b *TouchpointStatusApplyConfiguration) WithMeasuredBy(value string) *Touch
 func (b *TouchpointStatusApplyConfiguration) WithJourneys(values ...string) *TouchpointStatusApplyConfiguration {
 	for i := range values {
 		b.Journeys = append(b.Journeys, values[i])
+	}
+	return b
+}
+
+// WithProbes adds the given value to the Probes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Probes field.
+func (b *TouchpointStatusApplyConfiguration) WithProbes(values ...*LocationStatusApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithProbes")
+		}
+		b.Probes = append(b.Probes, *values[i])
 	}
 	return b
 }
