@@ -127,6 +127,8 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Class
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Comments
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.EventMetrics
@@ -268,6 +270,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Instrument
   map:
     fields:
+    - name: questions
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+          elementRelationship: associative
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
@@ -394,6 +402,8 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Kano
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LabelValue
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Language
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyMetrics
   map:
@@ -601,6 +611,8 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Ownership
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Percentage
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Persona
@@ -631,6 +643,8 @@ var schemaYAML = typed.YAMLObject(`types:
       default: 10s
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.RequestMetrics
   map:
     fields:
@@ -641,6 +655,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Score
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Segment
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Severity
   scalar: string
@@ -669,6 +685,13 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Survey
   map:
     fields:
+    - name: comments
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Comments
+      default: Keep
+    - name: fields
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyFields
     - name: instruments
       type:
         list:
@@ -677,6 +700,46 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: link
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyLink
+    - name: retention
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
+    - name: segments
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Segment
+          elementRelationship: associative
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyFields
+  map:
+    fields:
+    - name: comment
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+          elementRelationship: associative
+    - name: segment
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+    - name: subject
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyLink
+  map:
+    fields:
+    - name: instrument
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
+    - name: language
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Language
+      default: en
+    - name: texts
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyTexts
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyMetrics
   map:
     fields:
@@ -690,6 +753,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyTexts
+  map:
+    fields:
+    - name: comment
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: highest
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: lowest
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: question
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: send
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: thanks
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Targets
   map:
     fields:
