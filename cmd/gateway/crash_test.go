@@ -27,11 +27,11 @@ type process struct {
 	responsesAddress, metricsAddress string
 }
 
-func startProcess(t *testing.T, kubeconfig, database, tokens string) *process {
+func startProcess(t *testing.T, kubeconfig, database string) *process {
 	t.Helper()
-	command := exec.Command(os.Args[0], "--kubeconfig", kubeconfig, "--database", database, "--token-file", tokens,
+	command := exec.Command(os.Args[0], "--kubeconfig", kubeconfig, "--source-namespaces", "crash",
 		"--listen-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0", "--namespaces", "crash")
-	command.Env = append(os.Environ(), runGateway+"=1")
+	command.Env = append(os.Environ(), runGateway+"=1", "SOJOURN_DATABASE="+database)
 	stderr, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func bodyOf(numbers []int) string {
 func TestCrash(t *testing.T) {
 	plane, kubernetes := controlPlane(t)
 	createTouchpoint(t, kubernetes, "crash", "checkout", v1alpha1.InstrumentCES)
-	database, tokens := filepath.Join(t.TempDir(), "gateway.db"), writeTokens(t)
+	database := filepath.Join(t.TempDir(), "gateway.db")
 	rounds := 12
 	if testing.Short() {
 		rounds = 3
@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 	before := map[string]float64{}
 	var sent, answered atomic.Int64
 	for round := range rounds {
-		gateway := startProcess(t, plane.Kubeconfig(), database, tokens)
+		gateway := startProcess(t, plane.Kubeconfig(), database)
 		totals := scrape(t, gateway.metricsAddress, "crash")
 		for series, total := range before {
 			if totals[series] < total {
@@ -171,7 +171,7 @@ func TestCrash(t *testing.T) {
 		clients.Wait()
 	}
 
-	gateway := startProcess(t, plane.Kubeconfig(), database, tokens)
+	gateway := startProcess(t, plane.Kubeconfig(), database)
 	for number := range written.unacknowledged {
 		if status, answer, err := post(t.Context(), gateway.responsesAddress, bodyOf([]int{number})); err != nil || status != 202 {
 			t.Fatalf("%d %v %s", status, err, answer)
