@@ -18,7 +18,7 @@ func inProcess(t *testing.T, change func(*options)) (g *gateway, stop func()) {
 	t.Helper()
 	o := defaultOptions()
 	o.listenAddress, o.metricsAddress = "127.0.0.1:0", "127.0.0.1:0"
-	o.log = slog.New(slog.DiscardHandler)
+	o.log = discard()
 	change(&o)
 	ctx, cancel := context.WithCancel(context.Background())
 	g, err := start(ctx, o)
@@ -148,3 +148,5 @@ func TestStartWithoutAPIServer(t *testing.T) {
 		t.Errorf("during a later outage: %d %s", status, body)
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -125,11 +125,18 @@ func (p *Postgres) Kill() {
 			continue
 		}
 		// A new server beside processes of the old one would ruin the data.
-		for syscall.Kill(pid, syscall.SIGKILL) == nil {
+		for syscall.Kill(pid, syscall.SIGKILL) == nil && !isZombie(pid) {
 			time.Sleep(time.Millisecond)
 		}
 	}
 	<-p.process.exited
+}
+
+// isZombie tells whether a process has ended and only waits to be noticed.
+func isZombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(after, "Z")
 }
 
 // Pause has the server stand still until Resume: it takes connections and answers
