@@ -58,6 +58,15 @@ func (b *bare) measure(ctx context.Context, batch int, duration time.Duration) (
 	began := time.Now()
 	rows := 0
 	for time.Since(began) < duration {
+		if b.url != "" && batch > 1 {
+			// Row by row a network would be measured. One statement for all is the quickest
+			// that a client of PostgreSQL can do short of COPY, which knows no conflicts.
+			if err := b.insertAtOnce(ctx, batch, began); err != nil {
+				return 0, err
+			}
+			rows += batch
+			continue
+		}
 		transaction, err := b.db.BeginTx(ctx, nil)
 		if err != nil {
 			return 0, err
@@ -78,4 +87,15 @@ func (b *bare) measure(ctx context.Context, batch int, duration time.Duration) (
 		rows += batch
 	}
 	return float64(rows) / time.Since(began).Seconds(), nil
+}
+
+func (b *bare) insertAtOnce(ctx context.Context, batch int, received time.Time) error {
+	ids, scores := make([]string, batch), make([]int32, batch)
+	for i := range batch {
+		b.number++
+		ids[i], scores[i] = fmt.Sprint("response-", b.number), int32(b.number%7+1)
+	}
+	_, err := b.db.ExecContext(ctx, `INSERT INTO bare (namespace, id, touchpoint, instrument, score, comment, answered_at, received_at)
+		SELECT 'bench', id, 'checkout', 'ces', score, '', NULL, $3 FROM unnest($1::text[], $2::integer[]) AS i(id, score)`, ids, scores, received.UnixMilli())
+	return err
 }
