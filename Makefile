@@ -59,6 +59,24 @@ bench-alerts: ## Measure how honest survey alerts are, beside Sloth's and Pyrra'
 bench-prober: ## Measure what probing costs, beside blackbox_exporter.
 	$(GO) run ./hack/bench/prober
 
+.PHONY: bench-gateway
+bench-gateway: ## Measure how many responses a second the gateway keeps, beside bare inserts.
+	$(GO) run ./hack/bench/gateway
+
+.PHONY: test-crash
+test-crash: parts ## Kill gateway and databases a hundred times each, and count what was promised.
+	$(GO) test -timeout 40m -count 1 -v -run 'TestCrash$$' ./cmd/gateway -crashes 100
+
+.PHONY: test-browser
+test-browser: parts ## Answer the survey page in a real browser.
+	$(GO) -C hack/browser test -count 1 ./...
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder of the gateway, half a minute each.
+	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \
+		$(GO) test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime 30s ./cmd/gateway/internal/$${target%/*} || exit 1; \
+	done
+
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \

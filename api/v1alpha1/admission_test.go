@@ -286,6 +286,27 @@ func TestAdmission(t *testing.T) {
 		{"Touchpoint", "spec.survey.instruments", "[{type: CES}, {type: CES}]", "Duplicate value"},
 		{"Touchpoint", "spec.survey.instruments", "[{type: Smiley}]", notEnum},
 		{"Touchpoint", "spec.survey", "{}", required},
+		{"Touchpoint", "spec.survey.instruments", "[{type: CES, questions: [q1, 'ease of use', 问题]}, {type: NPS, questions: [q2]}]", ""},
+		{"Touchpoint", "spec.survey.instruments", "[{type: CES, questions: [q1]}, {type: NPS, questions: [q1]}]", "one question answers one instrument: name each id under one instrument only"},
+		{"Touchpoint", "spec.survey.instruments", `[{type: CES, questions: ["a\nb"]}]`, pattern},
+		{"Touchpoint", "spec.survey.instruments", "[{type: CES, questions: [a, b, c, d, e, f, g, h, i]}]", "must have at most 8 items"},
+		{"Touchpoint", "spec.survey.fields", "{comment: [why], segment: plan, subject: customer}", ""},
+		{"Touchpoint", "spec.survey.fields", "{}", "should have at least 1 properties"},
+		{"Touchpoint", "spec.survey.segments", "[smb, enterprise, a.b, c_d, e]", ""},
+		{"Touchpoint", "spec.survey.segments", "[a, b, c, d, e, f]", "must have at most 5 items"},
+		{"Touchpoint", "spec.survey.segments", "['a b']", pattern},
+		{"Touchpoint", "spec.survey.comments", "Discard", ""},
+		{"Touchpoint", "spec.survey.comments", "Drop", notEnum},
+		{"Touchpoint", "spec.survey.retention", "1d", ""},
+		{"Touchpoint", "spec.survey.retention", "3650d", ""},
+		{"Touchpoint", "spec.survey.retention", "3651d", "retention must be whole days from 1d to 3650d, for example 365d"},
+		{"Touchpoint", "spec.survey.retention", "24h", "retention must be whole days from 1d to 3650d, for example 365d"},
+		{"Touchpoint", "spec.survey.retention", "0d", "retention must be whole days from 1d to 3650d, for example 365d"},
+		{"Touchpoint", "spec.survey.link", "{}", ""},
+		{"Touchpoint", "spec.survey.link", "{instrument: CES, language: zh, texts: {question: 容易吗？}}", ""},
+		{"Touchpoint", "spec.survey.link", "{instrument: NPS}", "the link asks an instrument that the touchpoint does not have: add it to instruments, or name one of them"},
+		{"Touchpoint", "spec.survey.link", "{language: fr}", notEnum},
+		{"Touchpoint", "spec.survey.link", "{texts: {}}", "should have at least 1 properties"},
 
 		{"Touchpoint", "spec.metrics", "{}", "should have at least 1 properties"},
 		{"Touchpoint", "spec.metrics", "{requests: {total: a, errors: b}, latency: {histogram: c}}", ""},
@@ -508,7 +529,7 @@ spec:
   kano: Performance
   ownership: Brand
   probe: {interval: 30s, timeout: 10s, backend: Prober, http: {url: http://shop.shop.svc/checkout, redirects: Follow}}
-  survey: {instruments: [{type: CES}]}`,
+  survey: {instruments: [{type: CES}], comments: Keep}`,
 		"ExperienceSLO": `
 spec:
   window: 28d

@@ -189,7 +189,28 @@ type JourneyNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// Survey declares which questions customers are asked.
+// QuestionID is what a survey tool calls a question or a hidden field: Formbricks'
+// question id or hidden field, Typeform's field id, ref or hidden field, Tally's
+// field key or hidden field.
+//
+// +kubebuilder:validation:Pattern=`^[^\x00-\x1f\x7f]+$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=128
+type QuestionID string
+
+// Segment names a group of customers, such as "enterprise". It becomes the label
+// `segment` of series.
+//
+// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+type Segment string
+
+// Survey declares which questions customers are asked, and what becomes of their
+// answers.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.link) || !has(self.link.instrument) || self.instruments.exists(i, i.type == self.link.instrument)",message="the link asks an instrument that the touchpoint does not have: add it to instruments, or name one of them",fieldPath=".link.instrument"
+// +kubebuilder:validation:XValidation:rule="self.instruments.all(i, !has(i.questions) || i.questions.all(q, self.instruments.exists_one(j, has(j.questions) && q in j.questions)))",message="one question answers one instrument: name each id under one instrument only",fieldPath=".instruments"
 type Survey struct {
 	// instruments are the questions, each at most once. Responses to any other
 	// question are refused by the gateway.
@@ -199,7 +220,50 @@ type Survey struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=4
 	Instruments []Instrument `json:"instruments,omitempty"`
+
+	// fields says where a survey tool's webhook carries what is no score: comment,
+	// segment, subject. Default: nothing but scores is taken from webhooks.
+	// +optional
+	Fields *SurveyFields `json:"fields,omitempty"`
+
+	// segments are the groups of customers whose responses are also counted apart,
+	// in series with the label `segment`, at most 5. A response of any other segment
+	// counts in the touchpoint's totals only. Default: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=5
+	Segments []Segment `json:"segments,omitempty"`
+
+	// comments says whether the gateway keeps what customers write: Keep, or Discard
+	// before anything is stored. Default: Keep.
+	// +optional
+	// +default="Keep"
+	Comments Comments `json:"comments,omitempty"`
+
+	// retention is how long a response is kept after it arrived, 1d to 3650d. Then its
+	// id, comment, subject, segment, channel and times are deleted; it stays counted,
+	// and is known when it is sent again. Default: for ever.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([1-9]|[1-9][0-9]{1,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650)d$')",message="retention must be whole days from 1d to 3650d, for example 365d"
+	Retention Duration `json:"retention,omitempty"`
+
+	// link opens a public page at /s/{namespace}/{touchpoint} of the gateway that
+	// asks one question. Default: no page.
+	// +optional
+	Link *SurveyLink `json:"link,omitempty"`
 }
+
+// Comments says what becomes of customers' words.
+//
+// +kubebuilder:validation:Enum=Keep;Discard
+type Comments string
+
+// What becomes of comments.
+const (
+	CommentsKeep    Comments = "Keep"
+	CommentsDiscard Comments = "Discard"
+)
 
 // Instrument is one survey question.
 type Instrument struct {
@@ -207,6 +271,102 @@ type Instrument struct {
 	// is laborious), CSAT (1-5) or NPS (0-10).
 	// +required
 	Type InstrumentType `json:"type,omitempty"`
+
+	// questions are the ids of the survey tool's questions or hidden fields whose
+	// answer is the score, at most 8. The answer must be a whole number on the scale.
+	// Default: webhooks deliver nothing for this instrument.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Questions []QuestionID `json:"questions,omitempty"`
+}
+
+// SurveyFields says where a webhook carries what is no score.
+//
+// +kubebuilder:validation:MinProperties=1
+type SurveyFields struct {
+	// comment are the ids of questions whose answers are the comment, at most 4; the
+	// first that was answered is taken.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	Comment []QuestionID `json:"comment,omitempty"`
+
+	// segment is the id of the question or hidden field that names the segment.
+	// +optional
+	Segment QuestionID `json:"segment,omitempty"`
+
+	// subject is the id of the hidden field that tells who answered, such as a
+	// customer number. Only its SHA-256 is kept, by which the customer's responses
+	// can be erased.
+	// +optional
+	Subject QuestionID `json:"subject,omitempty"`
+}
+
+// Language is a language that the gateway's pages speak.
+//
+// +kubebuilder:validation:Enum=en;zh
+type Language string
+
+// Languages.
+const (
+	LanguageEnglish Language = "en"
+	LanguageChinese Language = "zh"
+)
+
+// SurveyLink is a public page with one question.
+type SurveyLink struct {
+	// instrument is the question that is asked, one of spec.survey.instruments.
+	// Default: the first of them.
+	// +optional
+	Instrument InstrumentType `json:"instrument,omitempty"`
+
+	// language of the page: en or zh. Default: en.
+	// +optional
+	// +default="en"
+	Language Language `json:"language,omitempty"`
+
+	// texts replace the page's own words. Default: words of the language for the
+	// instrument.
+	// +optional
+	Texts *SurveyTexts `json:"texts,omitempty"`
+}
+
+// PageText is one line of a page.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+type PageText string
+
+// SurveyTexts are the words of a page.
+//
+// +kubebuilder:validation:MinProperties=1
+type SurveyTexts struct {
+	// question is what is asked, and the page's heading.
+	// +optional
+	Question PageText `json:"question,omitempty"`
+
+	// lowest says what the lowest score means, such as "very difficult".
+	// +optional
+	Lowest PageText `json:"lowest,omitempty"`
+
+	// highest says what the highest score means, such as "very easy".
+	// +optional
+	Highest PageText `json:"highest,omitempty"`
+
+	// comment is the label of the field for the customer's words.
+	// +optional
+	Comment PageText `json:"comment,omitempty"`
+
+	// send is the label of the button.
+	// +optional
+	Send PageText `json:"send,omitempty"`
+
+	// thanks is what the page says afterwards.
+	// +optional
+	Thanks PageText `json:"thanks,omitempty"`
 }
 
 // Metrics names series of the team's own. Every text is a plain PromQL selector

@@ -18,8 +18,7 @@ func inProcess(t *testing.T, change func(*options)) (g *gateway, stop func()) {
 	t.Helper()
 	o := defaultOptions()
 	o.listenAddress, o.metricsAddress = "127.0.0.1:0", "127.0.0.1:0"
-	o.tokenFile = writeTokens(t)
-	o.log = slog.New(slog.DiscardHandler)
+	o.log = discard()
 	change(&o)
 	ctx, cancel := context.WithCancel(context.Background())
 	g, err := start(ctx, o)
@@ -42,6 +41,7 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "gateway.db")
 	inShop := func(o *options) {
 		o.config, o.database, o.namespaces = plane.RESTConfig(), database, []string{"shop", "stall"}
+		o.sourceNamespaces = []string{"shop", "elsewhere"}
 	}
 	g, stop := inProcess(t, inShop)
 	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
@@ -49,6 +49,9 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 		t.Errorf("series without touchpoints: %v", got)
 	}
 
+	if status, answer, err := post(t.Context(), g.responsesAddress, `{}`); err != nil || status != 401 {
+		t.Errorf("before there is a source: %d %v %s", status, err, answer)
+	}
 	checkout := createTouchpoint(t, kubernetes, "shop", "checkout", v1alpha1.InstrumentCES, v1alpha1.InstrumentNPS)
 	createTouchpoint(t, kubernetes, "elsewhere", "checkout", v1alpha1.InstrumentCES)
 	eventually(t, "no zeros for a new Touchpoint", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
@@ -67,6 +70,7 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	}
 	expect("at first")
 
+	eventually(t, "the sources are not known", func() bool { return g.secrets.Count() == 2 })
 	status, answer, err := post(t.Context(), g.responsesAddress, `[
 		{"id": "1", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"},
 		{"id": "2", "namespace": "shop", "touchpoint": "checkout", "instrument": "nps", "score": 0},
@@ -115,7 +119,7 @@ func TestStartWithoutAPIServer(t *testing.T) {
 		}
 	}()
 	g, _ := inProcess(t, func(o *options) {
-		o.config, o.database = plane.RESTConfig(), filepath.Join(t.TempDir(), "gateway.db")
+		o.config, o.database, o.sourceNamespaces = plane.RESTConfig(), filepath.Join(t.TempDir(), "gateway.db"), []string{"outage"}
 	})
 	const response = `{"id": "1", "namespace": "outage", "touchpoint": "checkout", "instrument": "ces", "score": 6}`
 	eventually(t, "no reason in /readyz", func() bool {
@@ -144,3 +148,5 @@ func TestStartWithoutAPIServer(t *testing.T) {
 		t.Errorf("during a later outage: %d %s", status, body)
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

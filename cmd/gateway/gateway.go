@@ -20,6 +20,8 @@ import (
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/intake"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/link"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/postgres"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/series"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
 )
@@ -28,15 +30,18 @@ type options struct {
 	listenAddress  string
 	metricsAddress string
 	database       string
-	tokenFile      string
 	namespaces     []string
+	// sourceNamespaces are where Secrets of sources lie.
+	sourceNamespaces []string
+	// trustedProxies are networks whose X-Forwarded-For is believed.
+	trustedProxies []string
 	tlsCertFile    string
 	tlsKeyFile     string
 
 	config *rest.Config
 	log    *slog.Logger
-	// tokenInterval is how often the token file is looked at.
-	tokenInterval time.Duration
+	// now is the clock. Default: time.Now.
+	now func() time.Time
 	// drainTime is how long requests in flight may take when the gateway stops.
 	drainTime time.Duration
 }
@@ -46,15 +51,12 @@ func defaultOptions() options {
 		listenAddress:  ":8080",
 		metricsAddress: ":9464",
 		database:       "/var/lib/sojourn/gateway.db",
-		tokenInterval:  5 * time.Second,
+		now:            time.Now,
 		drainTime:      20 * time.Second,
 	}
 }
 
 func (o options) validate() error {
-	if o.tokenFile == "" {
-		return errors.New("no --token-file: without tokens anybody could write responses; make one with openssl rand -hex 32")
-	}
 	if (o.tlsCertFile == "") != (o.tlsKeyFile == "") {
 		return errors.New("--tls-cert-file and --tls-key-file belong together: set both or neither")
 	}
@@ -69,6 +71,8 @@ type gateway struct {
 	options     options
 	ledger      *ledger.Ledger
 	touchpoints *touchpoints
+	secrets     *secrets
+	limits      *link.Limits
 	stopping    atomic.Bool
 	group       *errgroup.Group
 }
@@ -77,35 +81,59 @@ type gateway struct {
 // ever sees totals that are not there yet. It does not wait for the API server.
 // The gateway runs until ctx ends; wait tells how it went.
 func start(ctx context.Context, o options) (*gateway, error) {
-	tokens, err := intake.ReadTokens(o.tokenFile)
+	limits, err := link.NewLimits(o.trustedProxies)
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{options: o}
+	g := &gateway{options: o, limits: limits}
 	if g.touchpoints, err = watchTouchpoints(ctx, o.config, o.namespaces, o.log); err != nil {
 		return nil, err
 	}
-	store, err := sqlite.Open(ctx, o.database)
+	if g.secrets, err = watchSecrets(ctx, o.config, o.sourceNamespaces, o.log); err != nil {
+		return nil, err
+	}
+	store, err := openStore(ctx, o.database)
 	if err != nil {
 		return nil, err
 	}
 	if g.ledger, err = ledger.Open(ctx, store, ledger.Options{Log: o.log}); err != nil {
 		return nil, err
 	}
-	if err := g.listen(ctx, tokens); err != nil {
+	if err := g.listen(ctx); err != nil {
 		return nil, errors.Join(err, g.ledger.Close())
 	}
 	return g, nil
 }
 
+// openStore opens PostgreSQL where the database is a URL, else SQLite.
+func openStore(ctx context.Context, database string) (ledger.Store, error) {
+	if postgres.IsURL(database) {
+		return postgres.Open(ctx, database)
+	}
+	return sqlite.Open(ctx, database)
+}
+
 // listen opens both addresses and starts everything that runs beside them.
-func (g *gateway) listen(ctx context.Context, tokens *intake.Tokens) error {
+func (g *gateway) listen(ctx context.Context) error {
 	door := &intake.Intake{
-		Authenticate: tokens.Authenticate,
+		Sources:      &g.secrets.Sources,
+		SourcesReady: g.secrets.Ready,
 		Ready:        g.touchpoints.Ready,
 		Touchpoint:   g.touchpoints.Get,
+		Touchpoints:  g.touchpoints.All,
 		Submit:       g.ledger.Submit,
+		Ledger:       g.ledger,
+		Now:          g.options.now,
 		Log:          g.options.log,
+	}
+	pages := &link.Pages{
+		Ready:      g.touchpoints.Ready,
+		Touchpoint: g.touchpoints.Get,
+		Submit:     g.ledger.Submit,
+		Reject:     door.Reject,
+		Limits:     g.limits,
+		Now:        g.options.now,
+		Log:        g.options.log,
 	}
 	registry, err := g.registry(door)
 	if err != nil {
@@ -131,15 +159,16 @@ func (g *gateway) listen(ctx context.Context, tokens *intake.Tokens) error {
 	g.responsesAddress = responsesListener.Addr().String()
 	g.metricsAddress = metricsListener.Addr().String()
 
-	responsesServer := g.server(door.Handler())
+	responsesServer := g.server(door.Handler(pages.Handler()))
 	responsesServer.TLSConfig = tlsConfig
 	metricsServer := g.server(metrics)
 	g.group, ctx = errgroup.WithContext(ctx)
 	g.group.Go(func() error { return serve(responsesServer, responsesListener) })
 	g.group.Go(func() error { return serve(metricsServer, metricsListener) })
 	g.group.Go(func() error { return g.touchpoints.Start(ctx) })
+	g.group.Go(func() error { return g.secrets.Start(ctx) })
 	g.group.Go(func() error {
-		tokens.Watch(ctx, g.options.tokenInterval, g.options.log)
+		g.retain(ctx)
 		return nil
 	})
 	if certificates != nil {
@@ -150,8 +179,35 @@ func (g *gateway) listen(ctx context.Context, tokens *intake.Tokens) error {
 		return g.stop(responsesServer, metricsServer)
 	})
 	g.options.log.Info("gateway started", "responses", g.responsesAddress, "metrics", g.metricsAddress,
-		"database", g.options.database, "version", currentVersion())
+		"database", g.databaseName(), "version", currentVersion())
 	return nil
+}
+
+// retain erases what is older than touchpoints keep it, once touchpoints are known.
+func (g *gateway) retain(ctx context.Context) {
+	for g.touchpoints.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	g.ledger.Retain(ctx, func(namespace, name string) (time.Duration, bool) {
+		touchpoint, exists := g.touchpoints.Get(namespace, name)
+		if !exists || touchpoint.Spec.Survey == nil || touchpoint.Spec.Survey.Retention == "" {
+			return 0, false
+		}
+		keep, err := touchpoint.Spec.Survey.Retention.Value()
+		return keep, err == nil
+	}, g.options.now)
+}
+
+// databaseName is the database without its password.
+func (g *gateway) databaseName() string {
+	if postgres.IsURL(g.options.database) {
+		return "PostgreSQL"
+	}
+	return g.options.database
 }
 
 // wait returns when the gateway has stopped, nil if it was asked to.
@@ -181,7 +237,7 @@ func (g *gateway) registry(door *intake.Intake) (*prometheus.Registry, error) {
 	})
 	info.Set(1)
 	for _, collector := range []prometheus.Collector{
-		series.NewResponses(&g.ledger.Totals, g.touchpoints.All),
+		series.NewResponses(g.ledger, g.touchpoints.All, g.options.log),
 		info,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -238,7 +294,7 @@ func (g *gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // readyz says whether a response sent now would be stored.
 func (g *gateway) readyz(w http.ResponseWriter, _ *http.Request) {
-	err := errors.Join(g.touchpoints.Ready(), g.ledger.Healthy())
+	err := errors.Join(g.touchpoints.Ready(), g.secrets.Ready(), g.ledger.Healthy())
 	if g.stopping.Load() {
 		err = errors.New("the gateway is stopping")
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -38,26 +39,41 @@ func newCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "gateway",
 		Short: "Take survey responses over HTTP, store each exactly once, and show their totals to Prometheus",
-		Long: `Gateway takes survey responses (CES, CSAT, NPS) for the Touchpoints of a cluster
-at POST /v1/responses, stores each in its database before it answers 202, and
-shows the totals at /metrics of its second address. A response that comes twice,
-told by its id, is acknowledged twice and counted once.`,
-		Example: `  # In a cluster, with a Secret and a volume mounted:
-  gateway --token-file /etc/sojourn/tokens --database /var/lib/sojourn/gateway.db
+		Long: `Gateway takes survey responses (CES, CSAT, NPS) for the Touchpoints of a cluster:
+as JSON at POST /v1/responses, as webhooks of survey tools at /v1/webhooks/, as
+CloudEvents at /v1/events, and on pages of its own at /s/. It stores each in its
+database before it answers 202, and shows the totals at /metrics of its second
+address. A response that comes twice, told by its id, is acknowledged twice and
+counted once.
+
+Who may deliver is said by Secrets of type sojourn.dev/survey-source in the
+namespaces of --source-namespaces.`,
+		Example: `  # In a cluster, with a volume:
+  gateway --source-namespaces shop --database /var/lib/sojourn/gateway.db
+
+  # Several gateways at once; the URL comes from the environment:
+  SOJOURN_DATABASE=postgres://gateway@db/sojourn gateway --source-namespaces shop
 
   # On a developer's machine:
-  openssl rand -hex 32 > tokens
-  gateway --kubeconfig ~/.kube/config --token-file tokens --database ./gateway.db
+  gateway --kubeconfig ~/.kube/config --source-namespaces shop --database ./gateway.db
 
   # Deliver one response; an array of such objects delivers many:
+  kubectl -n shop create secret generic tool --type sojourn.dev/survey-source \
+    --from-literal=tokens="$TOKEN"
   curl -i http://localhost:8080/v1/responses \
-    -H "Authorization: Bearer $(cat tokens)" -H "Content-Type: application/json" \
-    -d '{"id": "2f9c", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"}'`,
+    -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"id": "2f9c", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"}'`,
 		Version:       currentVersion(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if database := os.Getenv("SOJOURN_DATABASE"); database != "" {
+				options.database = database
+			}
+			if namespaces := os.Getenv("SOJOURN_SOURCE_NAMESPACES"); namespaces != "" && len(options.sourceNamespaces) == 0 {
+				options.sourceNamespaces = strings.Split(namespaces, ",")
+			}
 			if err := options.validate(); err != nil {
 				return err
 			}
@@ -80,9 +96,10 @@ told by its id, is acknowledged twice and counted once.`,
 	flags := command.Flags()
 	flags.StringVar(&options.listenAddress, "listen-address", options.listenAddress, "address that takes responses")
 	flags.StringVar(&options.metricsAddress, "metrics-bind-address", options.metricsAddress, "address of /metrics, /healthz and /readyz")
-	flags.StringVar(&options.database, "database", options.database, "path of the SQLite database; its folder must exist, and belong to one gateway alone")
-	flags.StringVar(&options.tokenFile, "token-file", "", "file of bearer tokens, one a line, at least 16 characters each; read again when it changes (required)")
+	flags.StringVar(&options.database, "database", options.database, "path of the SQLite database, whose folder must exist and belong to one gateway alone; or the URL of a PostgreSQL database, which several may share. A URL with a password belongs into the variable SOJOURN_DATABASE, which takes precedence")
 	flags.StringSliceVar(&options.namespaces, "namespaces", nil, "namespaces whose Touchpoints are served, separated by commas (default all)")
+	flags.StringSliceVar(&options.sourceNamespaces, "source-namespaces", nil, "namespaces whose Secrets of type sojourn.dev/survey-source say who may deliver, separated by commas; the gateway needs the right to list and watch Secrets there (default: those of the variable SOJOURN_SOURCE_NAMESPACES, else none, which leaves the survey pages)")
+	flags.StringSliceVar(&options.trustedProxies, "trusted-proxies", nil, "networks of reverse proxies, such as 10.0.0.0/8, separated by commas, whose X-Forwarded-For tells customers' addresses for the rate limit of survey pages (default none)")
 	flags.StringVar(&options.tlsCertFile, "tls-cert-file", "", "certificate for --listen-address, in PEM; read again when it changes (default: plain HTTP)")
 	flags.StringVar(&options.tlsKeyFile, "tls-key-file", "", "key of --tls-cert-file, in PEM")
 	// controller-runtime registers the flag with the standard library's set.

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -30,7 +31,10 @@ import (
 // process of its own.
 const runGateway = "SOJOURN_TEST_RUN_GATEWAY"
 
-const token = "a-token-for-tests-only"
+const (
+	token         = "a-token-for-tests-only"
+	signingSecret = "a-signing-secret-for-tests"
+)
 
 var cluster struct {
 	once  sync.Once
@@ -77,12 +81,18 @@ func controlPlane(t *testing.T) (*localstack.ControlPlane, client.Client) {
 	return cluster.plane, kubernetes
 }
 
-func createTouchpoint(t *testing.T, kubernetes client.Client, namespace, name string, instruments ...v1alpha1.InstrumentType) *v1alpha1.Touchpoint {
+func createNamespace(t *testing.T, kubernetes client.Client, name string) {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	if err := kubernetes.Create(t.Context(), ns); client.IgnoreAlreadyExists(err) != nil {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := kubernetes.Create(t.Context(), namespace); client.IgnoreAlreadyExists(err) != nil {
 		t.Fatal(err)
 	}
+}
+
+func createTouchpoint(t *testing.T, kubernetes client.Client, namespace, name string, instruments ...v1alpha1.InstrumentType) *v1alpha1.Touchpoint {
+	t.Helper()
+	createNamespace(t, kubernetes, namespace)
+	createSource(t, kubernetes, namespace)
 	touchpoint := &v1alpha1.Touchpoint{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec:       v1alpha1.TouchpointSpec{Channel: "Web", Survey: &v1alpha1.Survey{}},
@@ -96,13 +106,19 @@ func createTouchpoint(t *testing.T, kubernetes client.Client, namespace, name st
 	return touchpoint
 }
 
-func writeTokens(t *testing.T) string {
+// createSource makes a Secret with this package's token, in a namespace that exists.
+func createSource(t *testing.T, kubernetes client.Client, namespace string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tool"}, Type: sources.SecretType,
+		StringData: map[string]string{
+			sources.KeyTokens: token, sources.KeyReadTokens: "read-" + token, sources.KeyEraseTokens: "erase-" + token,
+			sources.KeySigningSecrets: signingSecret,
+		},
+	}
+	if err := kubernetes.Create(t.Context(), secret); client.IgnoreAlreadyExists(err) != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 // post delivers a body and returns status and answer.
@@ -178,8 +194,8 @@ func TestRefusesToStart(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		{nil, "no --token-file: without tokens anybody could write responses"},
-		{[]string{"--token-file", "tokens", "--tls-cert-file", "tls.crt"}, "set both or neither"},
+		{[]string{"--tls-cert-file", "tls.crt"}, "set both or neither"},
+		{[]string{"--trusted-proxies", "10.0.0.1", "--kubeconfig", "testdata/kubeconfig.yaml"}, `--trusted-proxies: "10.0.0.1" is no network: write it as 10.0.0.0/8`},
 		{[]string{"--listen"}, "run gateway --help to see what there is"},
 		{[]string{"serve"}, `unknown command "serve"`},
 	} {

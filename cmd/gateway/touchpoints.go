@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -27,17 +27,21 @@ import (
 // touchpoints knows the Touchpoints of the cluster, as far as the gateway watches
 // them: name, namespace and survey, nothing else is kept.
 type touchpoints struct {
-	cache    cache.Cache
-	informed toolscache.ResourceEventHandlerRegistration
-	log      *slog.Logger
-	// trouble is why the last attempt to read Touchpoints failed.
-	trouble atomic.Pointer[error]
+	*watch
 
 	lock   sync.RWMutex
 	byName map[types.NamespacedName]*v1alpha1.Touchpoint
 }
 
-var errNotRead = errors.New("the Touchpoints are still being read from the API server")
+// watch is a watch of one kind of objects.
+type watch struct {
+	kind     string // in plural
+	cache    cache.Cache
+	informed toolscache.ResourceEventHandlerRegistration
+	log      *slog.Logger
+	// trouble is why the last attempt to read objects failed.
+	trouble atomic.Pointer[error]
+}
 
 // watchTouchpoints prepares a watch of the Touchpoints of some namespaces, of all
 // where none is named. It reaches for the API server only in Start, and then
@@ -47,28 +51,45 @@ func watchTouchpoints(ctx context.Context, config *rest.Config, namespaces []str
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
+	t := &touchpoints{byName: map[types.NamespacedName]*v1alpha1.Touchpoint{}}
+	of := cache.ByObject{Transform: keepSurvey, Namespaces: inNamespaces(namespaces)}
+	var err error
+	t.watch, err = newWatch(ctx, config, scheme, v1alpha1.GroupVersion.WithKind("Touchpoint"), &v1alpha1.Touchpoint{}, of, log, toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    t.set,
+		UpdateFunc: func(_, object any) { t.set(object) },
+		DeleteFunc: t.remove,
+	})
+	return t, err
+}
+
+func inNamespaces(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	in := map[string]cache.Config{}
+	for _, namespace := range namespaces {
+		in[namespace] = cache.Config{}
+	}
+	return in
+}
+
+// newWatch prepares a watch of one kind. It reaches for the API server only in Start,
+// and then keeps trying.
+func newWatch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, kind schema.GroupVersionKind, object client.Object,
+	of cache.ByObject, log *slog.Logger, handler toolscache.ResourceEventHandler) (*watch, error) {
 	// The mapping is known; asking the API server for it would make the gateway's
 	// start depend on the API server's.
 	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(v1alpha1.GroupVersion.WithKind("Touchpoint"), meta.RESTScopeNamespace)
-
-	t := &touchpoints{log: log, byName: map[types.NamespacedName]*v1alpha1.Touchpoint{}}
+	mapper.Add(kind, meta.RESTScopeNamespace)
+	w := &watch{kind: kind.Kind + "s", log: log}
 	options := cache.Options{
-		Scheme: scheme,
-		Mapper: mapper,
-		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.Touchpoint{}: {Transform: keepSurvey},
-		},
+		Scheme:   scheme,
+		Mapper:   mapper,
+		ByObject: map[client.Object]cache.ByObject{object: of},
 		DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
-			t.note(err)
+			w.note(err)
 			toolscache.DefaultWatchErrorHandler(ctx, r, err)
 		},
-	}
-	if len(namespaces) > 0 {
-		options.DefaultNamespaces = map[string]cache.Config{}
-		for _, namespace := range namespaces {
-			options.DefaultNamespaces[namespace] = cache.Config{}
-		}
 	}
 	// The watch retries a refused connection in silence; whoever asks why the gateway
 	// is not ready should hear of it.
@@ -77,56 +98,52 @@ func watchTouchpoints(ctx context.Context, config *rest.Config, namespaces []str
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
 			response, err := next.RoundTrip(request)
 			if err != nil && request.Context().Err() == nil {
-				t.note(err)
+				w.note(err)
 			}
 			return response, err
 		})
 	})
 	var err error
-	if t.cache, err = cache.New(config, options); err != nil {
-		return nil, fmt.Errorf("preparing the watch of Touchpoints: %w", err)
+	if w.cache, err = cache.New(config, options); err != nil {
+		return nil, fmt.Errorf("preparing the watch of %s: %w", w.kind, err)
 	}
-	informer, err := t.cache.GetInformer(ctx, &v1alpha1.Touchpoint{}, cache.BlockUntilSynced(false))
+	informer, err := w.cache.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 	if err != nil {
-		return nil, fmt.Errorf("preparing the watch of Touchpoints: %w", err)
+		return nil, fmt.Errorf("preparing the watch of %s: %w", w.kind, err)
 	}
-	t.informed, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    t.set,
-		UpdateFunc: func(_, object any) { t.set(object) },
-		DeleteFunc: t.remove,
-	})
-	return t, err
+	w.informed, err = informer.AddEventHandler(handler)
+	return w, err
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
-// note remembers why Touchpoints cannot be read, and logs it unless it is what was
-// logged last.
-func (t *touchpoints) note(err error) {
-	if before := t.trouble.Swap(&err); before == nil || (*before).Error() != err.Error() {
-		t.log.Warn("Touchpoints cannot be read; trying again", "error", err)
+// note remembers why objects cannot be read, and logs it unless it is what was logged
+// last.
+func (w *watch) note(err error) {
+	if before := w.trouble.Swap(&err); before == nil || (*before).Error() != err.Error() {
+		w.log.Warn(w.kind+" cannot be read; trying again", "error", err)
 	}
 }
 
 // Start watches until ctx ends.
-func (t *touchpoints) Start(ctx context.Context) error { return t.cache.Start(ctx) }
+func (w *watch) Start(ctx context.Context) error { return w.cache.Start(ctx) }
 
-// Ready returns nil once all Touchpoints were read, and otherwise what keeps them
-// from it. It stays nil when the API server goes away later: what was read is
-// better than nothing, and most likely still true.
-func (t *touchpoints) Ready() error {
-	if t.informed.HasSynced() {
+// Ready returns nil once all objects were read, and otherwise what keeps them from
+// it. It stays nil when the API server goes away later: what was read is better than
+// nothing, and most likely still true.
+func (w *watch) Ready() error {
+	if w.informed.HasSynced() {
 		return nil
 	}
-	if trouble := t.trouble.Load(); trouble != nil {
+	if trouble := w.trouble.Load(); trouble != nil {
 		if apierrors.IsNotFound(*trouble) {
-			return fmt.Errorf("the API server knows no Touchpoints, install Sojourn's CRDs: %w", *trouble)
+			return fmt.Errorf("the API server knows no %s, install Sojourn's CRDs: %w", w.kind, *trouble)
 		}
-		return fmt.Errorf("the API server does not hand out Touchpoints: %w", *trouble)
+		return fmt.Errorf("the API server does not hand out %s: %w", w.kind, *trouble)
 	}
-	return errNotRead
+	return fmt.Errorf("the %s are still being read from the API server", w.kind)
 }
 
 // Get returns a Touchpoint; it is read only.

@@ -268,10 +268,17 @@ func TestValues(t *testing.T) {
 			gateway: "", "ServiceAccount sojourn-system sojourn-gateway": "", "ClusterRole  sojourn-gateway": "", "ClusterRoleBinding  sojourn-gateway": "",
 			"Service sojourn-system sojourn-gateway": "", "Service sojourn-system sojourn-gateway-metrics": "",
 		}},
-		"storage": {values{"gateway": values{"storage": values{"size": "20Gi", "className": "fast"}, "tokensSecret": "mine"}}, map[string]string{
+		"storage": {values{"gateway": values{"storage": values{"size": "20Gi", "className": "fast"}}}, map[string]string{
 			gateway: `"resources":{"requests":{"storage":"20Gi"}},"storageClassName":"fast"`,
 		}},
-		"tokens":              {values{"gateway": values{"tokensSecret": "mine"}}, map[string]string{gateway: `"secretName":"mine"`}},
+		"sources": {values{"gateway": values{"sourceNamespaces": []any{"shop", "bank"}}}, map[string]string{
+			gateway:                             `"--source-namespaces=shop,bank"`,
+			"Role shop sojourn-gateway-sources": `"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["list","watch"]}]`,
+			"RoleBinding bank sojourn-gateway-sources": `"subjects":[{"kind":"ServiceAccount","name":"sojourn-gateway","namespace":"sojourn-system"}]`,
+		}},
+		"PostgreSQL": {values{"gateway": values{"databaseSecret": "database", "replicas": 2}}, map[string]string{
+			gateway: `{"name":"SOJOURN_DATABASE","valueFrom":{"secretKeyRef":{"key":"url","name":"database"}}}`,
+		}},
 		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
 		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
 			"ServiceMonitor sojourn-system sojourn-manager": `"release":"p"`,
@@ -297,18 +304,20 @@ func TestValues(t *testing.T) {
 // TestMistakes: the schema says which value is wrong.
 func TestMistakes(t *testing.T) {
 	for want, set := range map[string]values{
-		"/prober/location":          {"prober": values{"location": "EU west"}},
-		"/manager/replicas":         {"manager": values{"replicas": "two"}},
-		"/namespaces/0":             {"namespaces": []any{"Shop"}},
-		"/gateway/storage/size":     {"gateway": values{"storage": values{"size": "much"}}},
-		"'probe' not allowed":       {"probe": values{}},
-		"/image/pullPolicy":         {"image": values{"pullPolicy": "Sometimes"}},
-		"/serviceMonitors/enabled":  {"serviceMonitors": values{"enabled": "yes"}},
-		"/manager/extraArgs/0":      {"manager": values{"extraArgs": []any{"log-level=debug"}}},
-		"/prometheus/url":           {"prometheus": values{"url": "prometheus:9090"}},
-		"/prometheus/secret":        {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
-		"/prometheus/interval":      {"prometheus": values{"interval": "often"}},
-		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
+		"/prober/location":            {"prober": values{"location": "EU west"}},
+		"/manager/replicas":           {"manager": values{"replicas": "two"}},
+		"/namespaces/0":               {"namespaces": []any{"Shop"}},
+		"/gateway/storage/size":       {"gateway": values{"storage": values{"size": "much"}}},
+		"'probe' not allowed":         {"probe": values{}},
+		"/image/pullPolicy":           {"image": values{"pullPolicy": "Sometimes"}},
+		"/serviceMonitors/enabled":    {"serviceMonitors": values{"enabled": "yes"}},
+		"/manager/extraArgs/0":        {"manager": values{"extraArgs": []any{"log-level=debug"}}},
+		"/prometheus/url":             {"prometheus": values{"url": "prometheus:9090"}},
+		"/prometheus/secret":          {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
+		"/prometheus/interval":        {"prometheus": values{"interval": "often"}},
+		"/manager/ruleLabels/level":   {"manager": values{"ruleLabels": values{"level": 1}}},
+		"needs a PostgreSQL database": {"gateway": values{"replicas": 2}},
+		"/gateway/sourceNamespaces/0": {"gateway": values{"sourceNamespaces": []any{"*"}}},
 	} {
 		if _, _, err := template(t, set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want something with %s", set, err, want)
@@ -343,7 +352,7 @@ func TestAnotherRelease(t *testing.T) {
 
 // TestNotes says what to do next, and only that.
 func TestNotes(t *testing.T) {
-	const tokens, upgrade = "create secret generic sojourn-gateway-tokens", "--set serviceMonitors.enabled=true"
+	const tokens, upgrade = "create secret generic survey-tool", "--set serviceMonitors.enabled=true"
 	for name, test := range map[string]struct {
 		set             values
 		tokens, upgrade bool

@@ -11,5 +11,8 @@ func lockThread() { runtime.LockOSThread() }
 // guard has the kernel kill the child when we die, by whatever cause: no code of
 // ours runs after kill -9.
 func guard(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 }

@@ -12,5 +12,8 @@ func lockThread() {}
 // guard cannot promise what it does on Linux: these kernels have no
 // parent-death signal, so after kill -9 of this process the parts run on.
 func guard(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
 }

@@ -115,8 +115,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Survey"):
 		return &apiv1alpha1.SurveyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SurveyFields"):
+		return &apiv1alpha1.SurveyFieldsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SurveyLink"):
+		return &apiv1alpha1.SurveyLinkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SurveyMetrics"):
 		return &apiv1alpha1.SurveyMetricsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SurveyTexts"):
+		return &apiv1alpha1.SurveyTextsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Targets"):
 		return &apiv1alpha1.TargetsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TCPProbe"):

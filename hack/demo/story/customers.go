@@ -10,9 +10,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 )
@@ -74,11 +79,15 @@ type Response struct {
 	Score      int       `json:"score"`
 	Comment    string    `json:"comment,omitempty"`
 	Time       time.Time `json:"time"`
+
+	// survey is how the touchpoint asks.
+	survey *v1alpha1.Survey
 }
 
 // Customers answer the questions of the samples, by chance that a seed decides.
 type Customers struct {
 	questions []Question
+	surveys   map[string]*v1alpha1.Survey // by touchpoint
 	drawing   *rand.Rand
 	run       string // begins every id
 	sent      int
@@ -87,12 +96,13 @@ type Customers struct {
 // NewCustomers reads the questions off the samples. run keeps the ids of one run
 // apart from those of another on the same gateway.
 func NewCustomers(samples *Samples, seed uint64, run string) *Customers {
-	c := &Customers{drawing: rand.New(rand.NewPCG(seed, 3)), run: run}
+	c := &Customers{surveys: map[string]*v1alpha1.Survey{}, drawing: rand.New(rand.NewPCG(seed, 3)), run: run}
 	for _, name := range slices.Sorted(maps.Keys(samples.Decoded.Touchpoints)) {
 		touchpoint := samples.Decoded.Touchpoints[name]
 		if touchpoint.Spec.Survey == nil {
 			continue
 		}
+		c.surveys[name] = touchpoint.Spec.Survey
 		for _, instrument := range touchpoint.Spec.Survey.Instruments {
 			c.questions = append(c.questions, Question{touchpoint.Namespace, touchpoint.Name, instrument.Type})
 		}
@@ -108,6 +118,7 @@ func (c *Customers) answer(question Question, score int, comment string, at time
 	return Response{
 		ID: fmt.Sprintf("%s-%06d", c.run, c.sent), Namespace: question.Namespace, Touchpoint: question.Touchpoint,
 		Instrument: question.label(), Score: score, Comment: comment, Time: at.UTC().Truncate(time.Millisecond),
+		survey: c.surveys[question.Touchpoint],
 	}
 }
 
@@ -165,6 +176,85 @@ type Gateway struct {
 	MetricsURL string
 	// Token of the bearer.
 	Token string
+	// SigningSecret is what Formbricks would sign its webhooks with.
+	SigningSecret string
+
+	delivered atomic.Int64
+}
+
+// Deliver delivers one response in one of the ways that its touchpoint has: in turn by
+// a JSON call, by a webhook as Formbricks sends it, and on the gateway's own page.
+func (g *Gateway) Deliver(ctx context.Context, response Response) error {
+	turn := g.delivered.Add(1) % 3
+	survey := response.survey
+	if survey == nil {
+		return g.Send(ctx, response)
+	}
+	instrument := slices.IndexFunc(survey.Instruments, func(i v1alpha1.Instrument) bool { return strings.EqualFold(string(i.Type), response.Instrument) })
+	switch {
+	case turn == 1 && instrument >= 0 && len(survey.Instruments[instrument].Questions) > 0:
+		return g.webhook(ctx, response, survey.Instruments[instrument].Questions[0])
+	case turn == 2 && instrument == 0 && survey.Link != nil:
+		return g.page(ctx, response)
+	}
+	return g.Send(ctx, response)
+}
+
+// webhook delivers as Formbricks does when a customer has finished a survey.
+func (g *Gateway) webhook(ctx context.Context, response Response, question v1alpha1.QuestionID) error {
+	answers := map[string]any{string(question): response.Score}
+	if fields := response.survey.Fields; fields != nil && len(fields.Comment) > 0 && response.Comment != "" {
+		answers[string(fields.Comment[0])] = response.Comment
+	}
+	body, err := json.Marshal(map[string]any{
+		"event": "responseFinished", "webhookId": "demo",
+		"data": map[string]any{"id": response.ID, "finished": true, "updatedAt": response.Time, "data": answers},
+	})
+	if err != nil {
+		return err
+	}
+	hook, err := standardwebhooks.NewWebhook(g.SigningSecret)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	signature, err := hook.Sign("msg-"+response.ID, now, body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		g.URL+"/v1/webhooks/formbricks/"+response.Namespace+"/"+sourceName, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(standardwebhooks.HeaderWebhookID, "msg-"+response.ID)
+	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	request.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	return taken(request, 1)
+}
+
+// page answers on the gateway's own page.
+func (g *Gateway) page(ctx context.Context, response Response) error {
+	form := url.Values{"score": {strconv.Itoa(response.Score)}, "comment": {response.Comment}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		g.URL+"/s/"+response.Namespace+"/"+response.Touchpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusTooManyRequests: // all customers of the demo have one address
+		return g.Send(ctx, response)
+	}
+	return fmt.Errorf("the survey page answers %s", answer.Status)
 }
 
 // Send delivers responses as a survey tool does, and returns an error unless every
@@ -189,6 +279,11 @@ func (g *Gateway) send(ctx context.Context, responses []Response) error {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+g.Token)
+	return taken(request, len(responses))
+}
+
+// taken sends a request and returns an error unless all its responses were accepted.
+func taken(request *http.Request, responses int) error {
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
@@ -207,8 +302,8 @@ func (g *Gateway) send(ctx context.Context, responses []Response) error {
 	if err := json.Unmarshal(text, &result); err != nil {
 		return fmt.Errorf("the gateway's answer: %w", err)
 	}
-	if result.Accepted+result.Duplicates != len(responses) {
-		return fmt.Errorf("the gateway took %d of %d: %s", result.Accepted+result.Duplicates, len(responses), bytes.TrimSpace(text))
+	if result.Accepted+result.Duplicates != responses {
+		return fmt.Errorf("the gateway took %d of %d: %s", result.Accepted+result.Duplicates, responses, bytes.TrimSpace(text))
 	}
 	return nil
 }

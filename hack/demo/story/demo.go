@@ -321,7 +321,7 @@ func (d *Demo) answerSurveys(ctx context.Context) {
 		d.customers.Lock()
 		response := d.Customers.Next(time.Now())
 		d.customers.Unlock()
-		if err := d.Stack.Gateway.Send(ctx, response); err != nil && ctx.Err() == nil {
+		if err := d.Stack.Gateway.Deliver(ctx, response); err != nil && ctx.Err() == nil {
 			d.fail(err)
 			return
 		}
@@ -437,7 +437,7 @@ func (d *Demo) complain(ctx context.Context) {
 		d.customers.Lock()
 		response := d.Customers.Laborious(d.Samples.Namespace, brokenTouchpoint, time.Now())
 		d.customers.Unlock()
-		if err := d.Stack.Gateway.Send(ctx, response); err != nil {
+		if err := d.Stack.Gateway.Deliver(ctx, response); err != nil {
 			if ctx.Err() == nil {
 				d.fail(err)
 			}

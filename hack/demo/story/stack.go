@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,8 @@ const (
 	RulesSelector = "prometheus_rule=1"
 	// shopNamespace is where the shop would run in a cluster.
 	shopNamespace = "shop"
+	// sourceName is the Secret by which the gateway knows the shop's survey tool.
+	sourceName = "survey-tool"
 	// ProberLocation is where touchpoints are probed that name no location.
 	ProberLocation = string(v1alpha1.DefaultLocation)
 
@@ -149,16 +152,35 @@ func (s *Stack) StartGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	token := rand.Text()
-	tokens := s.path("tokens")
-	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
-		return err
+	s.Gateway = &Gateway{
+		URL: "http://" + responses, MetricsURL: "http://" + metrics + "/metrics",
+		Token: rand.Text(), SigningSecret: "whsec_" + base64.StdEncoding.EncodeToString([]byte(rand.Text())),
 	}
-	s.Gateway = &Gateway{URL: "http://" + responses, MetricsURL: "http://" + metrics + "/metrics", Token: token}
+	if err := s.createSource(ctx); err != nil {
+		return fmt.Errorf("creating the gateway's source: %w", err)
+	}
 	s.Targets[GatewayJob] = metrics
 	s.GatewayProgram, err = s.start(ctx, "gateway", "http://"+metrics+"/readyz",
 		"--listen-address="+responses, "--metrics-bind-address="+metrics,
-		"--database="+s.path("gateway.db"), "--token-file="+tokens)
+		"--database="+s.path("gateway.db"), "--source-namespaces="+shopNamespace)
+	return err
+}
+
+// createSource makes the Secret by which the gateway knows the demo's survey tool.
+func (s *Stack) createSource(ctx context.Context) error {
+	cluster, err := kubernetes.NewForConfig(s.Cluster.RESTConfig())
+	if err != nil {
+		return err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shopNamespace}}
+	if _, err := cluster.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: sourceName}, Type: "sojourn.dev/survey-source",
+		StringData: map[string]string{"tokens": s.Gateway.Token, "signingSecrets": s.Gateway.SigningSecret},
+	}
+	_, err = cluster.CoreV1().Secrets(shopNamespace).Create(ctx, secret, metav1.CreateOptions{})
 	return err
 }
 
@@ -259,7 +281,8 @@ func (s *Stack) Addresses(shopURL, adminURL string) string {
 	for _, line := range [][2]string{
 		{"Shop", shopURL}, {"Shop's admin", adminURL + "/break?page=checkout&mode=slow (POST), /heal (POST)"},
 		{"Prometheus", s.Prometheus.URL}, {"Alertmanager", s.Alertmanager.URL},
-		{"Gateway", s.Gateway.URL + "/v1/responses, token in " + s.path("tokens")},
+		{"Gateway", s.Gateway.URL + "/v1/responses, token in " + "Secret " + shopNamespace + "/" + sourceName},
+		{"Gateway's survey page", s.Gateway.URL + "/s/" + shopNamespace + "/" + brokenTouchpoint},
 		{"Gateway's metrics", s.Gateway.MetricsURL}, {"Prober's metrics", "http://" + s.Targets[ProberJob] + "/metrics"},
 		{"Kubernetes", s.Cluster.URL}, {"Data and logs", s.Dir},
 	} {

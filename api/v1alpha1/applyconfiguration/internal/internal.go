@@ -154,6 +154,8 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Class
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Comments
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSProbe
   map:
     fields:
@@ -380,6 +382,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Instrument
   map:
     fields:
+    - name: questions
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+          elementRelationship: associative
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
@@ -515,6 +523,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LabelValue
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Language
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyMetrics
   map:
@@ -740,6 +750,8 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Ownership
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Percentage
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Persona
@@ -871,6 +883,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: valueFrom
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.RedirectPolicy
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.RequestMetrics
@@ -883,6 +897,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Score
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Segment
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Severity
   scalar: string
@@ -911,6 +927,13 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Survey
   map:
     fields:
+    - name: comments
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Comments
+      default: Keep
+    - name: fields
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyFields
     - name: instruments
       type:
         list:
@@ -919,6 +942,46 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: link
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyLink
+    - name: retention
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
+    - name: segments
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Segment
+          elementRelationship: associative
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyFields
+  map:
+    fields:
+    - name: comment
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+          elementRelationship: associative
+    - name: segment
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+    - name: subject
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.QuestionID
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyLink
+  map:
+    fields:
+    - name: instrument
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
+    - name: language
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Language
+      default: en
+    - name: texts
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyTexts
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyMetrics
   map:
     fields:
@@ -932,6 +995,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.SurveyTexts
+  map:
+    fields:
+    - name: comment
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: highest
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: lowest
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: question
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: send
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
+    - name: thanks
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.PageText
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.TCPProbe
   map:
     fields:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"mime"
 	"net"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/webhook"
 )
 
 // maxPending bounds the bodies that are being read, decoded or waiting for the
@@ -32,15 +35,21 @@ const retryAfter = 2
 
 // Intake takes responses over HTTP. Register comes before Handler.
 type Intake struct {
-	// Authenticate tells whether a request may deliver responses.
-	Authenticate func(*http.Request) bool
+	// Sources are those who may deliver, read and erase; SourcesReady returns why they
+	// are not known yet, nil once they are.
+	Sources      *sources.Sources
+	SourcesReady func() error
 	// Ready returns why Touchpoints are not known yet, nil once they are. Before
 	// that, every response would be refused as one for an unknown touchpoint.
 	Ready func() error
 	// Touchpoint looks a Touchpoint up; the result is read only.
 	Touchpoint func(namespace, name string) (*v1alpha1.Touchpoint, bool)
+	// Touchpoints are all of them.
+	Touchpoints func() iter.Seq[*v1alpha1.Touchpoint]
 	// Submit stores responses, see ledger.Ledger.
 	Submit func([]ledger.Response) ([]ledger.Outcome, error)
+	// Ledger keeps them.
+	Ledger *ledger.Ledger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Log receives failures that are not the client's. Default: slog.Default().
@@ -67,79 +76,128 @@ func (in *Intake) Register(registry prometheus.Registerer) error {
 	return errors.Join(registry.Register(in.rejected), registry.Register(in.duplicates))
 }
 
-// Handler serves every path of the gateway's front door.
-func (in *Intake) Handler() http.Handler {
+// Handler serves every path of the gateway's front door, and leaves the survey pages
+// below /s/ to another.
+func (in *Intake) Handler(pages http.Handler) http.Handler {
 	paths := http.NewServeMux()
-	paths.HandleFunc("/v1/responses", in.responses)
+	paths.Handle("/s/", pages)
+	paths.HandleFunc("/v1/responses", in.serve(in.responses))
+	paths.HandleFunc("/v1/events", in.serve(in.events))
+	for _, tool := range webhook.Tools {
+		paths.HandleFunc("/v1/webhooks/"+tool.Name+"/{namespace}/{source}", in.serve(func(w http.ResponseWriter, r *http.Request) (*receipt, *problem) {
+			return in.webhook(w, r, tool)
+		}))
+	}
+	paths.HandleFunc("/v1/erasures", in.erasures)
+	paths.HandleFunc("/v1/touchpoints/{namespace}/{touchpoint}/comments", in.comments)
+	paths.HandleFunc("/v1/touchpoints/{namespace}/{touchpoint}/export", in.export)
 	paths.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		in.answer(w, refuse(http.StatusNotFound, ReasonNotFound, "there is nothing here: deliver responses with POST /v1/responses"))
 	})
 	return paths
 }
 
-func (in *Intake) responses(w http.ResponseWriter, r *http.Request) {
-	receipt, refusal := in.take(w, r)
-	if refusal != nil {
-		in.answer(w, refusal)
-		return
+// serve answers with what a way in made of a request.
+func (in *Intake) serve(take func(http.ResponseWriter, *http.Request) (*receipt, *problem)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		receipt, refusal := take(w, r)
+		if refusal != nil {
+			in.answer(w, refusal)
+			return
+		}
+		if receipt == nil {
+			return // it answered by itself
+		}
+		if receipt.Duplicates > 0 {
+			in.duplicates.Add(float64(receipt.Duplicates))
+		}
+		for _, each := range receipt.Rejected {
+			in.Reject(each.Reason)
+		}
+		writeJSON(w, http.StatusAccepted, "application/json", receipt)
 	}
-	in.duplicates.Add(float64(receipt.Duplicates))
-	for _, each := range receipt.Rejected {
-		in.rejected.WithLabelValues(string(each.Reason)).Inc()
-	}
-	writeJSON(w, http.StatusAccepted, "application/json", receipt)
 }
+
+// Reject counts a response, or a request, that was refused.
+func (in *Intake) Reject(reason Reason) { in.rejected.WithLabelValues(string(reason)).Inc() }
 
 // answer refuses a request and counts it: each of its items if items were looked
 // at, else the request.
 func (in *Intake) answer(w http.ResponseWriter, refusal *problem) {
 	for _, each := range refusal.Rejected {
-		in.rejected.WithLabelValues(string(each.Reason)).Inc()
+		in.Reject(each.Reason)
 	}
 	if refusal.Rejected == nil {
-		in.rejected.WithLabelValues(string(refusal.Reason)).Inc()
+		in.Reject(refusal.Reason)
 	}
 	refusal.write(w)
 }
 
-func (in *Intake) take(w http.ResponseWriter, r *http.Request) (*receipt, *problem) {
-	if refusal := in.admit(r); refusal != nil {
+// responses is POST /v1/responses.
+func (in *Intake) responses(w http.ResponseWriter, r *http.Request) (*receipt, *problem) {
+	if refusal := checkMethod(r, http.MethodPost); refusal != nil {
 		return nil, refusal
 	}
-	release, refusal := in.reserve(r)
+	grant, refusal := in.authorise(r, sources.Deliver)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if refusal := checkJSON(r); refusal != nil {
+		return nil, refusal
+	}
+	body, release, refusal := in.body(w, r)
 	if refusal != nil {
 		return nil, refusal
 	}
 	defer release()
-	body, refusal := read(w, r)
+	items, single, refusal := decodeBody(body)
 	if refusal != nil {
 		return nil, refusal
 	}
-	items, single, refusal := split(body)
-	if refusal != nil {
-		return nil, refusal
-	}
-	checker := checker{touchpoint: in.Touchpoint, now: in.now()}
+	return in.take(items, single, grant)
+}
+
+// take stores the items of a request that can be.
+func (in *Intake) take(items []part, single bool, grant sources.Grant) (*receipt, *problem) {
+	checker := checker{touchpoint: in.Touchpoint, grant: grant, home: grant.Namespace(), now: in.now()}
 	responses := make([]ledger.Response, 0, len(items))
-	indexes := make([]int, 0, len(items)) // of the responses among the items
+	var indexes []int // of the responses among the items, where these differ
 	var rejected []rejection
-	for index, item := range items {
-		response, rejection := checker.check(item)
-		if rejection != nil {
-			rejection.Index = index
-			rejected = append(rejected, *rejection)
+	for index := range items {
+		refusal := items[index].refusal
+		if refusal == nil {
+			responses = append(responses, ledger.Response{})
+			if refusal = checker.check(&items[index].response, &responses[len(responses)-1]); refusal != nil {
+				responses = responses[:len(responses)-1]
+			}
+		}
+		if refusal != nil {
+			refusal.Index = index
+			rejected = append(rejected, *refusal)
 			continue
 		}
-		responses, indexes = append(responses, response), append(indexes, index)
+		if event := items[index].event; event != nil {
+			event.name(&responses[len(responses)-1])
+		}
+		indexes = append(indexes, index)
 	}
 	if len(responses) == 0 {
 		return nil, refuseAll(rejected, single)
 	}
+	receipt, refusal := in.submit(responses, indexes)
+	if refusal == nil {
+		receipt.Rejected = rejected
+	}
+	return receipt, refusal
+}
+
+// submit stores responses and says what became of them.
+func (in *Intake) submit(responses []ledger.Response, indexes []int) (*receipt, *problem) {
 	outcomes, err := in.Submit(responses)
 	if err != nil {
 		return nil, in.sayStore(err)
 	}
-	receipt := &receipt{Rejected: rejected}
+	receipt := &receipt{}
 	for i, outcome := range outcomes {
 		if outcome == ledger.Accepted {
 			receipt.Accepted++
@@ -156,41 +214,71 @@ func (in *Intake) take(w http.ResponseWriter, r *http.Request) (*receipt, *probl
 	return receipt, nil
 }
 
-// admit looks at everything that comes before the body.
-func (in *Intake) admit(r *http.Request) *problem {
-	if r.Method != http.MethodPost {
-		return refuse(http.StatusMethodNotAllowed, ReasonMethod,
-			"responses are delivered with POST, not "+shorten(r.Method, 20)).with("Allow", http.MethodPost)
+func checkMethod(r *http.Request, method string) *problem {
+	if r.Method == method || method == http.MethodGet && r.Method == http.MethodHead {
+		return nil
 	}
-	if !in.Authenticate(r) {
-		challenge, detail := `Bearer realm="sojourn"`, "there is no bearer token: send the header Authorization: Bearer <token>, with a token of the gateway's token file"
-		if r.Header.Get("Authorization") != "" {
-			challenge += `, error="invalid_token"`
-			detail = "the token is not one of the gateway's token file: correct it, or add it there"
+	return refuse(http.StatusMethodNotAllowed, ReasonMethod,
+		fmt.Sprintf("this is asked for with %s, not %s", method, shorten(r.Method, 20))).with("Allow", method)
+}
+
+// authorise finds what the bearer of a request may do.
+func (in *Intake) authorise(r *http.Request, right sources.Right) (sources.Grant, *problem) {
+	if grant := in.Sources.Bearer(r, right); grant != nil {
+		return grant, in.checkReady(in.Ready)
+	}
+	if refusal := in.checkReady(in.SourcesReady); refusal != nil {
+		return nil, refusal // the token may be one of those that are not read yet
+	}
+	challenge, detail := `Bearer realm="sojourn"`, "there is no bearer token: send the header Authorization: Bearer <token>, with a token of a Secret of type "+string(sources.SecretType)
+	if r.Header.Get("Authorization") != "" {
+		challenge += `, error="invalid_token"`
+		detail = fmt.Sprintf("no source has this token under %s: correct it, or add it to a Secret of type %s in a namespace that the gateway was told of", right.Key(), sources.SecretType)
+	}
+	return nil, refuse(http.StatusUnauthorized, ReasonUnauthorized, detail).with("WWW-Authenticate", challenge)
+}
+
+func (in *Intake) checkReady(ready func() error) *problem {
+	if err := ready(); err != nil {
+		return refuse(http.StatusServiceUnavailable, ReasonNotReady,
+			fmt.Sprintf("the gateway does not know the cluster yet: %s; send the request again", err)).with("Retry-After", strconv.Itoa(retryAfter))
+	}
+	return nil
+}
+
+// checkJSON looks at what a request says of its body.
+func checkJSON(r *http.Request) *problem {
+	if r.Header.Get("Content-Type") != "application/json" {
+		mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if err != nil || mediaType != "application/json" {
+			return refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
+				"send JSON, with the header Content-Type: application/json").with("Accept", "application/json")
 		}
-		return refuse(http.StatusUnauthorized, ReasonUnauthorized, detail).with("WWW-Authenticate", challenge)
+		if charset := parameters["charset"]; charset != "" && charset != "utf-8" && charset != "UTF-8" {
+			return refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
+				"JSON is UTF-8: encode the body so and leave charset away").with("Accept", "application/json")
+		}
 	}
-	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
-			"send JSON, with the header Content-Type: application/json").with("Accept", "application/json")
-	}
-	if charset := parameters["charset"]; charset != "" && charset != "utf-8" && charset != "UTF-8" {
-		return refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
-			"JSON is UTF-8: encode the body so and leave charset away").with("Accept", "application/json")
-	}
+	return nil
+}
+
+// body reads the body of a request; release gives its memory back.
+func (in *Intake) body(w http.ResponseWriter, r *http.Request) (body []byte, release func(), refusal *problem) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
+		return nil, nil, refuse(http.StatusUnsupportedMediaType, ReasonMediaType,
 			"send the body uncompressed, without Content-Encoding").with("Accept-Encoding", "identity")
 	}
 	if r.ContentLength > MaxBody {
-		return tooLarge()
+		return nil, nil, tooLarge()
 	}
-	if err := in.Ready(); err != nil {
-		return refuse(http.StatusServiceUnavailable, ReasonNotReady,
-			fmt.Sprintf("the gateway does not know the Touchpoints yet: %s; send the request again", err)).with("Retry-After", strconv.Itoa(retryAfter))
+	if release, refusal = in.reserve(r); refusal != nil {
+		return nil, nil, refusal
 	}
-	return nil
+	if body, refusal = read(w, r); refusal != nil {
+		release()
+		return nil, nil, refusal
+	}
+	return body, release, nil
 }
 
 // reserve takes the body's share of maxPending.
@@ -207,7 +295,15 @@ func (in *Intake) reserve(r *http.Request) (release func(), refusal *problem) {
 }
 
 func read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	var body []byte
+	var err error
+	if r.ContentLength >= 0 {
+		// As large as it says it is: growing a buffer costs more than reading.
+		body = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(r.Body, body)
+	} else {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	}
 	if err == nil {
 		return body, nil
 	}
@@ -240,6 +336,9 @@ func (in *Intake) sayStore(err error) *problem {
 	case errors.Is(err, ledger.ErrClosed):
 		return refuse(http.StatusServiceUnavailable, ReasonNotReady,
 			"the gateway is stopping: send the request again; nothing of it was stored").with("Retry-After", strconv.Itoa(retryAfter))
+	case errors.Is(err, ledger.ErrSlow):
+		return refuse(http.StatusServiceUnavailable, ReasonStoreUnavailable,
+			"the database has not answered in time: send the request again, each id is counted once").with("Retry-After", strconv.Itoa(retryAfter))
 	}
 	in.log().Error("a request could not be stored", "error", err)
 	return refuse(http.StatusServiceUnavailable, ReasonStoreUnavailable,

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -20,15 +22,21 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/series"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
 )
 
-const token = "a-token-for-tests-only"
+const (
+	token          = "a-token-for-tests-only"
+	signingSecret  = "a-signing-secret-for-tests"
+	standardSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+)
 
 var now = time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
 
@@ -61,14 +69,22 @@ func open(t testing.TB, configure ...func(*Intake, *httptest.Server)) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkout := touchpoint("shop", "checkout", v1alpha1.InstrumentCES, v1alpha1.InstrumentNPS)
+	checkout.Spec.Survey.Instruments[0].Questions = []v1alpha1.QuestionID{"ease", "effort"}
+	checkout.Spec.Survey.Instruments[1].Questions = []v1alpha1.QuestionID{"recommend"}
+	checkout.Spec.Survey.Fields = &v1alpha1.SurveyFields{Comment: []v1alpha1.QuestionID{"why"}, Segment: "plan", Subject: "customer"}
+	checkout.Spec.Survey.Segments = []v1alpha1.Segment{"enterprise"}
 	known := []*v1alpha1.Touchpoint{
-		touchpoint("shop", "checkout", v1alpha1.InstrumentCES, v1alpha1.InstrumentNPS),
+		checkout,
 		touchpoint("shop", "support", v1alpha1.InstrumentCES1, v1alpha1.InstrumentCSAT),
 		touchpoint("shop", "advert"),
 	}
 	in := &Intake{
-		Authenticate: func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token },
+		Sources:      &sources.Sources{},
+		SourcesReady: func() error { return nil },
 		Ready:        func() error { return nil },
+		Touchpoints:  func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) },
+		Ledger:       l,
 		Touchpoint: func(namespace, name string) (*v1alpha1.Touchpoint, bool) {
 			i := slices.IndexFunc(known, func(t *v1alpha1.Touchpoint) bool { return t.Namespace == namespace && t.Name == name })
 			if i < 0 {
@@ -79,12 +95,21 @@ func open(t testing.TB, configure ...func(*Intake, *httptest.Server)) *door {
 		Submit: l.Submit,
 		Now:    func() time.Time { return now },
 	}
+	for _, namespace := range []string{"shop", "store", "other"} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tool"}, Type: sources.SecretType, Data: map[string][]byte{
+			sources.KeyTokens: []byte(token), sources.KeyReadTokens: []byte("read-" + token), sources.KeyEraseTokens: []byte("erase-" + token),
+			sources.KeySigningSecrets: []byte(signingSecret + "\n" + standardSecret),
+		}}
+		if err := in.Sources.Set(secret); err != nil {
+			t.Fatal(err)
+		}
+	}
 	registry := prometheus.NewPedanticRegistry()
 	if err := in.Register(registry); err != nil {
 		t.Fatal(err)
 	}
-	registry.MustRegister(series.NewResponses(&l.Totals, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }))
-	server := httptest.NewUnstartedServer(in.Handler())
+	registry.MustRegister(series.NewResponses(l, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }, slog.New(slog.DiscardHandler)))
+	server := httptest.NewUnstartedServer(in.Handler(http.NotFoundHandler()))
 	for _, each := range configure {
 		each(in, server)
 	}
@@ -166,7 +191,7 @@ func item(id string, score int) string {
 }
 
 func TestBadInput(t *testing.T) {
-	const fields = "a response has the fields id, namespace, touchpoint, instrument, score, comment, time"
+	const fields = "a response has the fields id, namespace, touchpoint, instrument, score, comment, segment, channel, subjectHash, time"
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) {
 			r.Header.Set(name, value)
@@ -205,13 +230,13 @@ func TestBadInput(t *testing.T) {
 		header string // one that the answer must carry
 	}{
 		{name: "no token", body: item("r1", 6), change: header("Authorization", ""), status: 401, reason: ReasonUnauthorized,
-			want:   whole(401, "Unauthorized", ReasonUnauthorized, "there is no bearer token: send the header Authorization: Bearer <token>, with a token of the gateway's token file"),
+			want:   whole(401, "Unauthorized", ReasonUnauthorized, "there is no bearer token: send the header Authorization: Bearer <token>, with a token of a Secret of type sojourn.dev/survey-source"),
 			header: `Www-Authenticate: Bearer realm="sojourn"`},
 		{name: "wrong token", body: item("r1", 6), change: header("Authorization", "Bearer another"), status: 401, reason: ReasonUnauthorized,
-			want:   whole(401, "Unauthorized", ReasonUnauthorized, "the token is not one of the gateway's token file: correct it, or add it there"),
+			want:   whole(401, "Unauthorized", ReasonUnauthorized, "no source has this token under tokens: correct it, or add it to a Secret of type sojourn.dev/survey-source in a namespace that the gateway was told of"),
 			header: `Www-Authenticate: Bearer realm="sojourn", error="invalid_token"`},
 		{name: "wrong method", change: func(r *http.Request) { r.Method = http.MethodGet }, status: 405, reason: ReasonMethod,
-			want: whole(405, "Method Not Allowed", ReasonMethod, "responses are delivered with POST, not GET"), header: "Allow: POST"},
+			want: whole(405, "Method Not Allowed", ReasonMethod, "this is asked for with POST, not GET"), header: "Allow: POST"},
 		{name: "wrong path", body: item("r1", 6), change: func(r *http.Request) { r.URL.Path = "/v2/responses" }, status: 404, reason: ReasonNotFound,
 			want: whole(404, "Not Found", ReasonNotFound, "there is nothing here: deliver responses with POST /v1/responses")},
 		{name: "wrong content type", body: item("r1", 6), change: header("Content-Type", "text/plain"), status: 415, reason: ReasonMediaType,
@@ -270,6 +295,14 @@ func TestBadInput(t *testing.T) {
 			want: unprocessable(ReasonUnknownTouchpoint, "r1", `there is no Touchpoint "chekout" in namespace "shop", or the gateway does not watch that namespace: apply the Touchpoint, or correct namespace and touchpoint`)},
 		{name: "unknown namespace", body: with("shop", "store"), status: 422, reason: ReasonUnknownTouchpoint,
 			want: unprocessable(ReasonUnknownTouchpoint, "r1", `there is no Touchpoint "checkout" in namespace "store", or the gateway does not watch that namespace: apply the Touchpoint, or correct namespace and touchpoint`)},
+		{name: "namespace of others", body: with("shop", "bank"), status: 422, reason: ReasonForbidden,
+			want: unprocessable(ReasonForbidden, "r1", `the token is not valid for Touchpoint "checkout" in namespace "bank": use a token of a source of that namespace, or add the touchpoint to the source's list`)},
+		{name: "long segment", body: with(`"score":6`, `"score":6,"segment":"`+strings.Repeat("x", 64)+`"`), status: 422, reason: ReasonInvalidSegment,
+			want: unprocessable(ReasonInvalidSegment, "r1", "segment must be at most 63 printable characters")},
+		{name: "unprintable channel", body: with(`"score":6`, `"score":6,"channel":"a\u0007"`), status: 422, reason: ReasonInvalidChannel,
+			want: unprocessable(ReasonInvalidChannel, "r1", "channel must be at most 63 printable characters")},
+		{name: "identity as subject", body: with(`"score":6`, `"score":6,"subjectHash":"ada@example.com"`), status: 422, reason: ReasonInvalidSubject,
+			want: unprocessable(ReasonInvalidSubject, "r1", "subjectHash must be the SHA-256 of what identifies the customer, 64 hexadecimal digits: never send the identity itself")},
 		{name: "instrument that does not exist", body: with(`"ces"`, `"smiley"`), status: 422, reason: ReasonUnknownInstrument,
 			want: unprocessable(ReasonUnknownInstrument, "r1", `instrument "smiley" does not exist: write ces, ces1, csat or nps`)},
 		{name: "instrument not declared", body: with(`"ces"`, `"csat"`), status: 422, reason: ReasonUnknownInstrument,
@@ -337,7 +370,7 @@ func TestBatchKeepsWhatIsValid(t *testing.T) {
 	expect(t, d.post(t, body), 202, `{"accepted":2,"duplicates":3,`+
 		`"conflicts":[{"index":4,"id":"old","detail":"a response with this id but other content came first and stays: if this is another customer's, send it with an id of its own"}],`+
 		`"rejected":[{"index":1,"id":"b","reason":"score_off_scale","detail":"score 8 is off the scale of ces: it goes from 1 to 7"},`+
-		`{"index":5,"id":"c","reason":"malformed","detail":"unknown field \"stars\": a response has the fields id, namespace, touchpoint, instrument, score, comment, time, each at most once"}]}`)
+		`{"index":5,"id":"c","reason":"malformed","detail":"unknown field \"stars\": a response has the fields id, namespace, touchpoint, instrument, score, comment, segment, channel, subjectHash, time, each at most once"}]}`)
 	for score, want := range map[string]float64{"1": 0, "2": 1, "3": 0, "6": 1, "7": 1} {
 		if got := d.total(t, "checkout", "ces", score); got != want {
 			t.Errorf("score %s has total %v, want %v", score, got, want)
@@ -426,7 +459,7 @@ func TestTurnedAwayForNow(t *testing.T) {
 		detail string
 	}{
 		{"touchpoints unknown", func(in *Intake) { in.Ready = func() error { return fmt.Errorf("connection refused") } }, ReasonNotReady,
-			"the gateway does not know the Touchpoints yet: connection refused; send the request again"},
+			"the gateway does not know the cluster yet: connection refused; send the request again"},
 		{"queue full", func(in *Intake) {
 			in.Submit = func([]ledger.Response) ([]ledger.Outcome, error) { return nil, ledger.ErrOverloaded }
 		}, ReasonOverloaded, "too many responses are waiting to be stored: send the request again a little later; nothing of it was stored"},
@@ -549,14 +582,33 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte("[" + item("r1", 6) + "," + item("r2", 9) + "]"))
 	f.Add([]byte(`{"id":"\ud800","score":1e400,"time":{}}`))
 	tp := touchpoint("shop", "checkout", v1alpha1.InstrumentCES)
-	c := checker{now: now, touchpoint: func(string, string) (*v1alpha1.Touchpoint, bool) { return tp, true }}
+	source, err := sources.Parse(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Data: map[string][]byte{sources.KeyTokens: []byte(token)}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	c := checker{now: now, grant: sources.Grant{source}, touchpoint: func(string, string) (*v1alpha1.Touchpoint, bool) { return tp, true }}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		items, _, refusal := split(body)
+		items, single, refusal := decodeBody(body)
 		if (refusal == nil) == (len(items) == 0) {
 			t.Fatalf("%d items and refusal %v", len(items), refusal)
 		}
-		for _, each := range items {
-			response, refusal := c.check(each)
+		// Both ways to decode agree on what they both take.
+		if texts, singleText, _ := split(body); refusal == nil {
+			if len(texts) != len(items) || singleText != single {
+				t.Fatalf("%d items, %d by looking closely", len(items), len(texts))
+			}
+			for i, text := range texts {
+				if closely, refusal := decodeItem(text); (refusal == nil) != (items[i].refusal == nil) || refusal == nil && !reflect.DeepEqual(closely, items[i].response) {
+					t.Fatalf("item %d: %+v, by looking closely %+v, %+v", i, items[i], closely, refusal)
+				}
+			}
+		}
+		for i := range items {
+			if items[i].refusal != nil {
+				continue
+			}
+			var response ledger.Response
+			refusal := c.check(&items[i].response, &response)
 			if refusal != nil {
 				if refusal.Detail == "" || len(refusal.Detail) > 2000 || !slices.Contains(Reasons, refusal.Reason) {
 					t.Fatalf("refusal %+v", refusal)

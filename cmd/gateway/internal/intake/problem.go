@@ -21,6 +21,9 @@ const (
 	ReasonNotReady         Reason = "not_ready"
 	ReasonOverloaded       Reason = "overloaded"
 	ReasonStoreUnavailable Reason = "store_unavailable"
+	ReasonBadSignature     Reason = "bad_signature"
+	ReasonStaleSignature   Reason = "stale_signature"
+	ReasonRateLimited      Reason = "rate_limited"
 	// Of a whole request, or of one item with a wrong type or unknown field.
 	ReasonMalformed Reason = "malformed"
 	// Of one item.
@@ -30,6 +33,14 @@ const (
 	ReasonUnknownTouchpoint Reason = "unknown_touchpoint"
 	ReasonUnknownInstrument Reason = "unknown_instrument"
 	ReasonScoreOffScale     Reason = "score_off_scale"
+	ReasonForbidden         Reason = "forbidden"
+	ReasonInvalidSegment    Reason = "invalid_segment"
+	ReasonInvalidChannel    Reason = "invalid_channel"
+	ReasonInvalidSubject    Reason = "invalid_subject"
+	// Of a webhook's answers, or of an event.
+	ReasonUnmapped     Reason = "unmapped"
+	ReasonAmbiguous    Reason = "ambiguous"
+	ReasonUnknownEvent Reason = "unknown_event"
 )
 
 // Reasons lists every reason.
@@ -38,6 +49,9 @@ var Reasons = []Reason{
 	ReasonNotReady, ReasonOverloaded, ReasonStoreUnavailable, ReasonMalformed,
 	ReasonInvalidID, ReasonInvalidComment, ReasonInvalidTime,
 	ReasonUnknownTouchpoint, ReasonUnknownInstrument, ReasonScoreOffScale,
+	ReasonBadSignature, ReasonStaleSignature, ReasonRateLimited,
+	ReasonForbidden, ReasonInvalidSegment, ReasonInvalidChannel, ReasonInvalidSubject,
+	ReasonUnmapped, ReasonAmbiguous, ReasonUnknownEvent,
 }
 
 // problem is the answer to a request that is refused as a whole, a problem
@@ -75,6 +89,8 @@ type receipt struct {
 	Duplicates int         `json:"duplicates"`
 	Conflicts  []conflict  `json:"conflicts,omitempty"`
 	Rejected   []rejection `json:"rejected,omitempty"`
+	// Ignored says why nothing was taken although nothing is wrong.
+	Ignored string `json:"ignored,omitempty"`
 }
 
 func refuse(status int, reason Reason, detail string) *problem {

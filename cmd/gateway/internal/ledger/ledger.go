@@ -13,11 +13,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Store is the database behind a Ledger. Its methods are called by one goroutine
-// at a time.
+// Store is the database behind a Ledger. Add, Erase and CheckWritable are called by
+// one goroutine at a time, everything else by any.
 type Store interface {
 	// Add stores the responses that are new, and increases their counters, in one
 	// durable transaction. It returns one outcome for each response, in order, and
@@ -27,10 +28,36 @@ type Store interface {
 	Add(ctx context.Context, responses []Response) ([]Outcome, map[Series]uint64, error)
 	// Totals returns every counter.
 	Totals(ctx context.Context) (map[Series]uint64, error)
+	// Shared tells whether other gateways may write to the database too, so that
+	// Totals may say more than what Add returned.
+	Shared() bool
 	// CheckWritable makes one durable write that changes no response and no counter.
 	CheckWritable(ctx context.Context) error
+	// Erase deletes what is kept of the responses chosen, at most limit of them, and
+	// returns how many there were. Counters stay as they are, and a response that was
+	// erased is a Duplicate when it comes again.
+	Erase(ctx context.Context, choice Choice, limit int) (int, error)
+	// Records returns the records chosen whose numbers are greater than after, in
+	// order, at most limit of them.
+	Records(ctx context.Context, choice Choice, after int64, limit int) ([]Record, error)
+	// Comments returns records of a touchpoint that have a comment and came at or
+	// after since: the latest first, or the worst scores first.
+	Comments(ctx context.Context, namespace, touchpoint string, since time.Time, worst bool, limit int) ([]Record, error)
 	// Close makes the database ready for the next start.
 	Close() error
+}
+
+// Choice chooses responses: those of which everything is true that is not empty.
+type Choice struct {
+	// Namespace is always set when responses are chosen by ID, Subject or Touchpoint.
+	Namespace, Touchpoint string
+	// ID is that of the response, or of the submission that it came in.
+	ID      string
+	Subject string
+	// Numbers are those of the records.
+	Numbers []int64
+	// Since and Until bound the time of arrival: Since <= Received < Until.
+	Since, Until time.Time
 }
 
 // Errors that Submit returns.
@@ -39,12 +66,19 @@ var (
 	ErrOverloaded = errors.New("too many responses are waiting to be stored")
 	// ErrClosed says that the gateway is stopping; nothing was stored.
 	ErrClosed = errors.New("the gateway is stopping")
+	// ErrSlow says that the database has not answered yet; the responses may be stored
+	// later.
+	ErrSlow = errors.New("the database has not answered in time")
 )
 
 // Options are the limits of a Ledger. Zero values stand for the defaults.
 type Options struct {
 	// QueueLength is how many submissions may wait. Default: 4096.
 	QueueLength int
+	// QueueBytes is how much memory those that wait may take. Default: 64 MiB.
+	QueueBytes int64
+	// Patience is how long Submit waits for the database. Default: 20s.
+	Patience time.Duration
 	// MaxTransaction is how many responses a transaction takes before it takes no
 	// further submission. Default: 2000.
 	MaxTransaction int
@@ -65,7 +99,11 @@ type Ledger struct {
 	closing sync.RWMutex
 	closed  bool
 	queue   chan *submission
+	queued  atomic.Int64 // bytes
+	erasing chan *erasure
 	stopped chan struct{}
+	// together is room for a transaction's responses, of the writing goroutine.
+	together []Response
 
 	// ill is why the store does not work, nil while it does; busy is when the
 	// transaction that runs now began, zero between two.
@@ -76,9 +114,19 @@ type Ledger struct {
 
 type submission struct {
 	responses []Response
+	weight    int64
 	outcomes  []Outcome
 	err       error
 	done      chan struct{}
+}
+
+type erasure struct {
+	ctx    context.Context
+	choice Choice
+	limit  int
+	erased int
+	err    error
+	done   chan struct{}
 }
 
 // Open loads the totals of a store and starts writing to it. The ledger owns the
@@ -90,6 +138,12 @@ func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
 	if options.MaxTransaction == 0 {
 		options.MaxTransaction = 2000
 	}
+	if options.QueueBytes == 0 {
+		options.QueueBytes = 64 << 20
+	}
+	if options.Patience == 0 {
+		options.Patience = 20 * time.Second
+	}
 	if options.RetryInterval == 0 {
 		options.RetryInterval = 2 * time.Second
 	}
@@ -100,6 +154,7 @@ func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
 		store:   store,
 		options: options,
 		queue:   make(chan *submission, options.QueueLength),
+		erasing: make(chan *erasure),
 		stopped: make(chan struct{}),
 	}
 	if err := l.revive(ctx); err != nil {
@@ -115,14 +170,23 @@ func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
 // leaves open whether they were stored: submit them again, the ids make it safe.
 //
 // It takes no context: once queued, responses are stored whether or not anybody
-// still waits, and a caller that left early would stop paying for their memory.
+// still waits.
 func (l *Ledger) Submit(responses []Response) ([]Outcome, error) {
 	s := &submission{responses: responses, done: make(chan struct{})}
+	for i := range responses {
+		s.weight += responses[i].weight()
+	}
 	if err := l.enqueue(s); err != nil {
 		return nil, err
 	}
-	<-s.done
-	return s.outcomes, s.err
+	patience := time.NewTimer(l.options.Patience)
+	defer patience.Stop()
+	select {
+	case <-s.done:
+		return s.outcomes, s.err
+	case <-patience.C:
+		return nil, ErrSlow
+	}
 }
 
 func (l *Ledger) enqueue(s *submission) error {
@@ -131,12 +195,65 @@ func (l *Ledger) enqueue(s *submission) error {
 	if l.closed {
 		return ErrClosed
 	}
+	// A single submission is always let in, however heavy.
+	if queued := l.queued.Add(s.weight); queued > l.options.QueueBytes && queued > s.weight {
+		l.queued.Add(-s.weight)
+		return ErrOverloaded
+	}
 	select {
 	case l.queue <- s:
 		return nil
 	default:
+		l.queued.Add(-s.weight)
 		return ErrOverloaded
 	}
+}
+
+// Erase deletes what is kept of the responses chosen, and returns how many there
+// were.
+func (l *Ledger) Erase(ctx context.Context, choice Choice) (int, error) {
+	// In pieces: those who deliver responses wait while one is erased.
+	const piece = 500
+	total := 0
+	for {
+		e := &erasure{ctx: ctx, choice: choice, limit: piece, done: make(chan struct{})}
+		select {
+		case l.erasing <- e:
+			<-e.done
+		case <-l.stopped:
+			e.err = ErrClosed
+		case <-ctx.Done():
+			e.err = ctx.Err()
+		}
+		total += e.erased
+		if e.err != nil || e.erased < piece {
+			return total, e.err
+		}
+	}
+}
+
+// Records returns the records chosen whose numbers are greater than after, in order.
+func (l *Ledger) Records(ctx context.Context, choice Choice, after int64, limit int) ([]Record, error) {
+	return l.store.Records(ctx, choice, after, limit)
+}
+
+// Comments returns records of a touchpoint that have a comment.
+func (l *Ledger) Comments(ctx context.Context, namespace, touchpoint string, since time.Time, worst bool, limit int) ([]Record, error) {
+	return l.store.Comments(ctx, namespace, touchpoint, since, worst, limit)
+}
+
+// Refresh reads the totals that other gateways on the same database may have raised.
+// On an error the totals are those known before.
+func (l *Ledger) Refresh(ctx context.Context) error {
+	if !l.store.Shared() {
+		return nil
+	}
+	totals, err := l.store.Totals(ctx)
+	if err != nil {
+		return fmt.Errorf("reading totals: %w", err)
+	}
+	l.raise(totals)
+	return nil
 }
 
 // maxTransactionTime is how long a transaction may take before the store counts
@@ -177,6 +294,9 @@ func (l *Ledger) write() {
 				return
 			}
 			l.commit(l.gather(first))
+		case e := <-l.erasing:
+			e.erased, e.err = l.store.Erase(e.ctx, e.choice, e.limit)
+			close(e.done)
 		case <-retry.C:
 			// Nobody sends responses to a gateway that is not ready: without an attempt
 			// of its own it would stay so for ever.
@@ -212,10 +332,12 @@ func (l *Ledger) commit(group []*submission) {
 	l.health.Unlock()
 	responses := group[0].responses
 	if len(group) > 1 {
-		responses = nil
+		responses = l.together[:0]
 		for _, s := range group {
 			responses = append(responses, s.responses...)
 		}
+		l.together = responses
+		defer clear(responses) // comments are not kept in memory until the next burst
 	}
 	outcomes, err := l.add(responses)
 	l.setHealth(err)
@@ -225,6 +347,7 @@ func (l *Ledger) commit(group []*submission) {
 		} else {
 			s.outcomes, outcomes = outcomes[:len(s.responses):len(s.responses)], outcomes[len(s.responses):]
 		}
+		l.queued.Add(-s.weight)
 		close(s.done)
 	}
 }

@@ -54,6 +54,20 @@ func (u *unruly) Add(_ context.Context, responses []Response) ([]Outcome, map[Se
 	return outcomes, maps.Clone(u.totals), nil
 }
 
+func (u *unruly) Shared() bool { return false }
+
+func (u *unruly) Erase(context.Context, Choice, int) (int, error) {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	return len(u.stored), u.fail
+}
+
+func (u *unruly) Records(context.Context, Choice, int64, int) ([]Record, error) { return nil, u.fail }
+
+func (u *unruly) Comments(context.Context, string, string, time.Time, bool, int) ([]Record, error) {
+	return nil, u.fail
+}
+
 func (u *unruly) Totals(context.Context) (map[Series]uint64, error) {
 	u.lock.Lock()
 	defer u.lock.Unlock()
@@ -84,7 +98,7 @@ func response(id string) Response {
 }
 
 func (t *Totals) of(score int) (total uint64) {
-	t.Each(question, func(s int, responses uint64) {
+	t.Each(question, "", func(s int, responses uint64) {
 		if s == score {
 			total = responses
 		}
@@ -217,18 +231,18 @@ func TestCommitWithALostAnswer(t *testing.T) {
 
 func TestTotalsAreRestoredAndNeverFall(t *testing.T) {
 	store := newUnruly()
-	store.totals[Series{question, 0}] = 7
-	store.totals[Series{question, 10}] = 3
-	store.totals[Series{question, 11}] = 1                                  // off the scale
-	store.totals[Series{Question{Instrument: "of a later version"}, 1}] = 1 // unknown
+	store.totals[Series{Question: question, Score: 0}] = 7
+	store.totals[Series{Question: question, Score: 10}] = 3
+	store.totals[Series{Question: question, Score: 11}] = 1                                  // off the scale
+	store.totals[Series{Question: Question{Instrument: "of a later version"}, Score: 1}] = 1 // unknown
 	l := openLedger(t, store, Options{})
 	defer l.Close()
 	var got []string
-	l.Each(question, func(score int, responses uint64) { got = append(got, fmt.Sprint(score, ":", responses)) })
+	l.Each(question, "", func(score int, responses uint64) { got = append(got, fmt.Sprint(score, ":", responses)) })
 	if want := "0:7 1:0 2:0 3:0 4:0 5:0 6:0 7:0 8:0 9:0 10:3"; strings.Join(got, " ") != want {
 		t.Errorf("totals %v, want %s", got, want)
 	}
-	l.raise(map[Series]uint64{{question, 0}: 5})
+	l.raise(map[Series]uint64{{Question: question}: 5})
 	if got := l.of(0); got != 7 {
 		t.Errorf("fell to %d", got)
 	}

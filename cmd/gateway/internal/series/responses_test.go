@@ -1,7 +1,9 @@
 package series
 
 import (
+	"fmt"
 	"iter"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +26,7 @@ func touchpoint(name string, instruments ...v1alpha1.InstrumentType) *v1alpha1.T
 	return t
 }
 
-const header = `# HELP sojourn_survey_responses_total Survey responses accepted, by touchpoint, instrument and score. A total of the database: every gateway on it shows the same.
+const header = `# HELP sojourn_survey_responses_total Survey responses accepted, by touchpoint, instrument and score. A total of the database: every gateway on it shows the same. Series with a segment are parts of those without.
 # TYPE sojourn_survey_responses_total counter
 `
 
@@ -49,7 +51,7 @@ func TestSeriesLiveWithTheirTouchpoint(t *testing.T) {
 		if series != "" {
 			series = header + series
 		}
-		collector := NewResponses(&l.Totals, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) })
+		collector := NewResponses(l, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }, slog.New(slog.DiscardHandler))
 		if err := testutil.CollectAndCompare(collector, strings.NewReader(series)); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -92,14 +94,60 @@ sojourn_survey_responses_total{instrument="csat",namespace="shop",score="5"`, 1)
 	expect("the touchpoint came back", one)
 }
 
+// Segments have series beside those of the whole, which any Prometheus may take.
+func TestSegments(t *testing.T) {
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "gateway.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(t.Context(), store, ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	checkout := touchpoint("checkout", v1alpha1.InstrumentCSAT)
+	checkout.Spec.Survey.Segments = []v1alpha1.Segment{"smb"}
+	question := ledger.Question{Namespace: "shop", Touchpoint: "checkout", Instrument: "csat"}
+	if _, err := l.Submit([]ledger.Response{
+		{ID: "a", Series: ledger.Series{Question: question, Segment: "smb", Score: 5}},
+		{ID: "b", Series: ledger.Series{Question: question, Score: 5}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewResponses(l, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values([]*v1alpha1.Touchpoint{checkout}) }, slog.New(slog.DiscardHandler)))
+	want := header
+	for score := 1; score <= 5; score++ {
+		whole, part := 0, 0
+		if score == 5 {
+			whole, part = 2, 1
+		}
+		want += fmt.Sprintf(`sojourn_survey_responses_total{instrument="csat",namespace="shop",score="%[1]d",touchpoint="checkout"} %[2]d
+sojourn_survey_responses_total{instrument="csat",namespace="shop",score="%[1]d",segment="smb",touchpoint="checkout"} %[3]d
+`, score, whole, part)
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A platform's ten thousand touchpoints must not make a scrape time out.
 func BenchmarkScrape(b *testing.B) {
 	known := make([]*v1alpha1.Touchpoint, 10_000)
 	for i := range known {
 		known[i] = touchpoint("touchpoint-"+string(rune('a'+i%26))+strings.Repeat("x", i/26%40)+strings.Repeat("y", i/1040), v1alpha1.InstrumentCES)
 	}
+	store, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "gateway.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := ledger.Open(b.Context(), store, ledger.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(NewResponses(new(ledger.Totals), func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }))
+	registry.MustRegister(NewResponses(l, func() iter.Seq[*v1alpha1.Touchpoint] { return slices.Values(known) }, slog.New(slog.DiscardHandler)))
 	b.ResetTimer()
 	for range b.N {
 		if families, err := registry.Gather(); err != nil || len(families[0].Metric) != 70_000 {

@@ -13,9 +13,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
-	_ "modernc.org/sqlite" // registers the driver
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
 )
@@ -30,6 +32,11 @@ type Store struct {
 	// after a failure, until the next use opens it anew.
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt
+	// erased tells whether any response was ever erased: until then there are no
+	// hashes to look up.
+	erased bool
+	// arguments is room for those of one statement.
+	arguments []any
 }
 
 var _ ledger.Store = (*Store)(nil)
@@ -47,7 +54,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		// FULL waits for the disk at every commit. NORMAL, the usual companion of WAL,
 		// may lose the last commits when the power fails.
 		"synchronous(FULL)",
-		"foreign_keys(ON)",
+		// What was erased is overwritten, not only unlinked.
+		"secure_delete(ON)",
+		"cache_size(-16384)", // KiB
 		"journal_size_limit(67108864)",
 	}, "_dqs": {"false"}, "_defensive": {"true"}}
 	name := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: settings.Encode()}
@@ -58,6 +67,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	s := &Store{db: db}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM erased)").Scan(&s.erased); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.Close())
 	}
 	return s, nil
 }
@@ -107,24 +119,36 @@ func (s *Store) migrate(ctx context.Context) error {
 }
 
 const (
-	insertResponse = `INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, answered_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, id) DO NOTHING`
+	columns        = `namespace, id, touchpoint, instrument, score, comment, answered_at, received_at, segment, channel, subject, submission`
+	placeholders   = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertOne      = `INSERT INTO responses (` + columns + `) VALUES ` + placeholders + ` ON CONFLICT (namespace, id) DO NOTHING`
 	selectResponse = `SELECT touchpoint, instrument, score, comment, answered_at FROM responses WHERE namespace = ? AND id = ?`
-	increase       = `INSERT INTO counters (namespace, touchpoint, instrument, score, total) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (namespace, touchpoint, instrument, score) DO UPDATE SET total = total + excluded.total RETURNING total`
+	selectErased   = `SELECT count(*) FROM erased WHERE key = ?`
+	increase       = `INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = total + excluded.total RETURNING total`
 )
+
+// rows is how many responses one statement inserts. Most of what a row costs is
+// stepping in and out of SQLite.
+const rows = 32
+
+// insertRows stores all its rows or, where one of them has an id that exists, none.
+var insertRows = `INSERT INTO responses (` + columns + `) VALUES ` + strings.Repeat(placeholders+", ", rows-1) + placeholders
 
 // Add implements ledger.Store.
 func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64, error) {
 	outcomes := make([]ledger.Outcome, len(responses))
 	totals := map[ledger.Series]uint64{}
 	err := s.transaction(ctx, func(*sql.Conn) (err error) {
-		for i := range responses {
-			if outcomes[i], err = s.insert(ctx, &responses[i]); err != nil {
+		for first := 0; first < len(responses); first += rows {
+			last := min(first+rows, len(responses))
+			if err := s.insert(ctx, responses[first:last], outcomes[first:last]); err != nil {
 				return err
 			}
+		}
+		for i := range responses {
 			if outcomes[i] == ledger.Accepted {
-				totals[responses[i].Series]++
+				responses[i].Counters(func(series ledger.Series) { totals[series]++ })
 			}
 		}
 		for series, more := range totals {
@@ -133,7 +157,7 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 				return err
 			}
 			var total uint64
-			if err := row.QueryRowContext(ctx, series.Namespace, series.Touchpoint, series.Instrument, series.Score, more).Scan(&total); err != nil {
+			if err := row.QueryRowContext(ctx, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score, more).Scan(&total); err != nil {
 				return err
 			}
 			totals[series] = total
@@ -146,13 +170,68 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 	return outcomes, totals, nil
 }
 
-func (s *Store) insert(ctx context.Context, r *ledger.Response) (ledger.Outcome, error) {
-	statement, err := s.prepare(ctx, insertResponse)
+// insert stores a few responses: by one statement if there are enough of them and
+// all are new, one by one if not.
+func (s *Store) insert(ctx context.Context, responses []ledger.Response, outcomes []ledger.Outcome) error {
+	if len(responses) == rows && !s.erased {
+		statement, err := s.prepare(ctx, insertRows)
+		if err != nil {
+			return err
+		}
+		s.arguments = s.arguments[:0]
+		for i := range responses {
+			s.arguments = appendColumns(s.arguments, &responses[i])
+		}
+		_, err = statement.ExecContext(ctx, s.arguments...)
+		clear(s.arguments)
+		if err == nil || !isDuplicate(err) {
+			return err // the outcomes are Accepted as they are
+		}
+	}
+	for i := range responses {
+		outcome, err := s.insertOne(ctx, &responses[i])
+		if err != nil {
+			return err
+		}
+		outcomes[i] = outcome
+	}
+	return nil
+}
+
+func appendColumns(arguments []any, r *ledger.Response) []any {
+	var answered any
+	if !r.Answered.IsZero() {
+		answered = r.Answered.UnixMilli()
+	}
+	return append(arguments, r.Namespace, r.ID, r.Touchpoint, r.Instrument, r.Score, r.Comment, answered, r.Received.UnixMilli(),
+		r.Segment, r.Channel, r.Subject, r.Submission)
+}
+
+// isDuplicate tells whether a statement met an id that exists.
+func isDuplicate(err error) bool {
+	failure, ok := errors.AsType[*sqlite.Error](err)
+	return ok && failure.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+}
+
+func (s *Store) insertOne(ctx context.Context, r *ledger.Response) (ledger.Outcome, error) {
+	if s.erased {
+		statement, err := s.prepare(ctx, selectErased)
+		if err != nil {
+			return 0, err
+		}
+		var erased int
+		if err := statement.QueryRowContext(ctx, ledger.EraseKey(r.Namespace, r.ID)).Scan(&erased); err != nil {
+			return 0, err
+		}
+		if erased > 0 {
+			return ledger.Duplicate, nil
+		}
+	}
+	statement, err := s.prepare(ctx, insertOne)
 	if err != nil {
 		return 0, err
 	}
-	answered := sql.NullInt64{Int64: r.Answered.UnixMilli(), Valid: !r.Answered.IsZero()}
-	result, err := statement.ExecContext(ctx, r.Namespace, r.ID, r.Touchpoint, r.Instrument, r.Score, r.Comment, answered, r.Received.UnixMilli())
+	result, err := statement.ExecContext(ctx, appendColumns(nil, r)...)
 	if err != nil {
 		return 0, err
 	}
@@ -187,7 +266,7 @@ func (s *Store) compare(ctx context.Context, r *ledger.Response) (ledger.Outcome
 
 // Totals implements ledger.Store.
 func (s *Store) Totals(ctx context.Context) (map[ledger.Series]uint64, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT namespace, touchpoint, instrument, score, total FROM counters")
+	rows, err := s.db.QueryContext(ctx, "SELECT namespace, touchpoint, instrument, segment, score, total FROM counters")
 	if err != nil {
 		return nil, err
 	}
@@ -196,12 +275,138 @@ func (s *Store) Totals(ctx context.Context) (map[ledger.Series]uint64, error) {
 	for rows.Next() {
 		var series ledger.Series
 		var total uint64
-		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Score, &total); err != nil {
+		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total); err != nil {
 			return nil, err
 		}
 		totals[series] = total
 	}
 	return totals, rows.Err()
+}
+
+// Shared implements ledger.Store: a SQLite database belongs to one gateway.
+func (s *Store) Shared() bool { return false }
+
+const (
+	noteErased = `INSERT INTO erased (key) VALUES (?) ON CONFLICT (key) DO NOTHING`
+	deleteOne  = `DELETE FROM responses WHERE seq = ?`
+	countErase = `UPDATE counters SET erased = erased + ? WHERE namespace = ? AND touchpoint = ? AND instrument = ? AND segment = ? AND score = ?`
+)
+
+// Erase implements ledger.Store. secure_delete has SQLite overwrite what is deleted.
+func (s *Store) Erase(ctx context.Context, choice ledger.Choice, limit int) (int, error) {
+	var records []ledger.Record
+	err := s.transaction(ctx, func(conn *sql.Conn) error {
+		query, arguments := selectRecords(choice, 0, limit)
+		var err error
+		if records, err = scan(conn.QueryContext(ctx, query, arguments...)); err != nil || len(records) == 0 {
+			return err
+		}
+		s.erased = true
+		counted := map[ledger.Series]int{}
+		for i := range records {
+			r := &records[i]
+			if _, err := conn.ExecContext(ctx, noteErased, ledger.EraseKey(r.Namespace, r.ID)); err != nil {
+				return err
+			}
+			if _, err := conn.ExecContext(ctx, deleteOne, r.Number); err != nil {
+				return err
+			}
+			r.Counters(func(series ledger.Series) { counted[series]++ })
+		}
+		for series, more := range counted {
+			if _, err := conn.ExecContext(ctx, countErase, more, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("erasing responses: %w", err)
+	}
+	return len(records), nil
+}
+
+// Records implements ledger.Store.
+func (s *Store) Records(ctx context.Context, choice ledger.Choice, after int64, limit int) ([]ledger.Record, error) {
+	query, arguments := selectRecords(choice, after, limit)
+	return scan(s.db.QueryContext(ctx, query, arguments...))
+}
+
+const selectColumns = `SELECT seq, ` + columns + ` FROM responses`
+
+// selectRecords writes the query for a choice. Only conditions that are there go in:
+// SQLite chooses an index by the text alone.
+func selectRecords(choice ledger.Choice, after int64, limit int) (string, []any) {
+	conditions, arguments := []string{"seq > ?"}, []any{after}
+	where := func(condition string, values ...any) {
+		conditions, arguments = append(conditions, condition), append(arguments, values...)
+	}
+	if choice.Namespace != "" {
+		where("namespace = ?", choice.Namespace)
+	}
+	if choice.Touchpoint != "" {
+		where("touchpoint = ?", choice.Touchpoint)
+	}
+	if choice.ID != "" {
+		where("seq IN (SELECT seq FROM responses WHERE namespace = ? AND id = ? UNION SELECT seq FROM responses WHERE namespace = ? AND submission = ? AND submission <> '')",
+			choice.Namespace, choice.ID, choice.Namespace, choice.ID)
+	}
+	if choice.Subject != "" {
+		where("subject = ? AND subject <> ''", choice.Subject)
+	}
+	if choice.Numbers != nil {
+		where("seq IN (" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(choice.Numbers)), ","), "[]") + ")")
+	}
+	if !choice.Since.IsZero() {
+		where("received_at >= ?", choice.Since.UnixMilli())
+	}
+	if !choice.Until.IsZero() {
+		where("received_at < ?", choice.Until.UnixMilli())
+	}
+	return selectColumns + " WHERE " + strings.Join(conditions, " AND ") + " ORDER BY seq LIMIT ?", append(arguments, limit)
+}
+
+// Comments implements ledger.Store.
+func (s *Store) Comments(ctx context.Context, namespace, touchpoint string, since time.Time, worst bool, limit int) ([]ledger.Record, error) {
+	order := "seq DESC"
+	if worst {
+		order = "loss(instrument, score) DESC, seq DESC"
+	}
+	return scan(s.db.QueryContext(ctx, selectColumns+` WHERE namespace = ? AND touchpoint = ? AND comment <> '' AND received_at >= ?
+		ORDER BY `+order+` LIMIT ?`, namespace, touchpoint, since.UnixMilli(), limit))
+}
+
+// init gives SQL the one formula of ours that it needs.
+func init() {
+	sqlite.MustRegisterDeterministicScalarFunction("loss", 2, func(_ *sqlite.FunctionContext, arguments []driver.Value) (driver.Value, error) {
+		instrument, _ := arguments[0].(string)
+		score, _ := arguments[1].(int64)
+		return ledger.Loss(instrument, int(score)), nil
+	})
+}
+
+func scan(rows *sql.Rows, err error) ([]ledger.Record, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var records []ledger.Record
+	for rows.Next() {
+		var r ledger.Record
+		var answered sql.NullInt64
+		var received int64
+		err := rows.Scan(&r.Number, &r.Namespace, &r.ID, &r.Touchpoint, &r.Instrument, &r.Score, &r.Comment, &answered, &received,
+			&r.Segment, &r.Channel, &r.Subject, &r.Submission)
+		if err != nil {
+			return nil, err
+		}
+		if answered.Valid {
+			r.Answered = time.UnixMilli(answered.Int64).UTC()
+		}
+		r.Received = time.UnixMilli(received).UTC()
+		records = append(records, r)
+	}
+	return records, rows.Err()
 }
 
 // CheckWritable implements ledger.Store.

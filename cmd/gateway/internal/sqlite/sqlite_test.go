@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -10,9 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger/ledgertest"
 )
 
 func open(t testing.TB, path string) *Store {
@@ -24,12 +25,7 @@ func open(t testing.TB, path string) *Store {
 	return store
 }
 
-func response(id string, score int) ledger.Response {
-	return ledger.Response{
-		Series: ledger.Series{Question: ledger.Question{Namespace: "shop", Touchpoint: "checkout", Instrument: "ces"}, Score: score},
-		ID:     id, Received: time.UnixMilli(1772357400123),
-	}
-}
+var response = ledgertest.Response
 
 func add(t *testing.T, store *Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64) {
 	t.Helper()
@@ -40,51 +36,78 @@ func add(t *testing.T, store *Store, responses ...ledger.Response) ([]ledger.Out
 	return outcomes, totals
 }
 
-func TestEachIDCountsOnceAcrossRestarts(t *testing.T) {
+func TestStore(t *testing.T) {
+	ledgertest.TestStore(t, func(t *testing.T) func() ledger.Store {
+		path := filepath.Join(t.TempDir(), "gateway.db")
+		return func() ledger.Store { return open(t, path) }
+	})
+}
+
+// What Close leaves is one file: a copy of it is a complete backup.
+func TestCloseLeavesOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gateway.db")
 	store := open(t, path)
-	late := response("late", 3)
-	late.Answered = time.UnixMilli(1700000000000)
-	late.Comment = "付款页面太慢 🐌"
-	outcomes, totals := add(t, store, response("a", 6), response("b", 6), response("a", 6), response("a", 5), late)
-	if want := []ledger.Outcome{ledger.Accepted, ledger.Accepted, ledger.Duplicate, ledger.Conflict, ledger.Accepted}; !reflect.DeepEqual(outcomes, want) {
-		t.Errorf("outcomes %v, want %v", outcomes, want)
-	}
-	want := map[ledger.Series]uint64{response("", 6).Series: 2, response("", 3).Series: 1}
-	if !reflect.DeepEqual(totals, want) {
-		t.Errorf("totals %v, want %v", totals, want)
-	}
+	add(t, store, response("a", 6))
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// What Close leaves is one file: a copy of it is a complete backup.
 	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
 		t.Errorf("files after Close: %v", entries)
 	}
 	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read the database: %v", info.Mode())
 	}
+}
 
-	store = open(t, path)
-	defer store.Close()
-	if totals, err := store.Totals(t.Context()); err != nil || !reflect.DeepEqual(totals, want) {
-		t.Errorf("after a restart: totals %v, error %v", totals, err)
-	}
-	again := late
-	again.Received = again.Received.Add(time.Hour)
-	other := late
-	other.Comment = "別的"
-	outcomes, totals = add(t, store, again, other, response("b", 6))
-	if want := []ledger.Outcome{ledger.Duplicate, ledger.Conflict, ledger.Duplicate}; !reflect.DeepEqual(outcomes, want) || len(totals) != 0 {
-		t.Errorf("after a restart: outcomes %v, totals %v", outcomes, totals)
-	}
-	var comment string
-	var answered, received int64
-	if err := store.db.QueryRow("SELECT comment, answered_at, received_at FROM responses WHERE id = 'late'").Scan(&comment, &answered, &received); err != nil {
+// TestErasedIsOverwritten: what a customer wrote must not be found in the file either.
+func TestErasedIsOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	store := open(t, path)
+	secret := response("a", 6)
+	secret.Comment = "my name is Ada Lovelace"
+	add(t, store, secret, response("b", 6))
+	if _, err := store.Erase(t.Context(), ledger.Choice{Namespace: "shop", ID: "a"}, 1); err != nil {
 		t.Fatal(err)
 	}
-	if comment != late.Comment || answered != 1700000000000 || received != 1772357400123 {
-		t.Errorf("stored %q, %d, %d", comment, answered, received)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(content, []byte("Lovelace")) {
+		t.Error("the erased comment is still in the file")
+	}
+}
+
+// TestMigratesTheFirstVersion: a database of the first schema keeps everything.
+func TestMigratesTheFirstVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	first, err := schema.ReadFile("schema/0001_responses.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(string(first) + `;
+		INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, received_at) VALUES ('shop', 'a', 'checkout', 'ces', 6, '好', 1);
+		INSERT INTO counters VALUES ('shop', 'checkout', 'ces', 6, 1);
+		PRAGMA user_version = 1`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store := open(t, path)
+	defer store.Close()
+	known := response("a", 6)
+	known.Comment = "好"
+	outcomes, totals := add(t, store, known, response("b", 6))
+	if !reflect.DeepEqual(outcomes, []ledger.Outcome{ledger.Duplicate, ledger.Accepted}) || totals[response("", 6).Series] != 2 {
+		t.Errorf("outcomes %v, totals %v", outcomes, totals)
 	}
 }
 
@@ -126,7 +149,7 @@ func TestRefusals(t *testing.T) {
 		prepare          func(path string)
 	}{
 		{"no folder", filepath.Join(dir, "none", "gateway.db"), "does not exist: mount a volume there", func(string) {}},
-		{"newer schema", filepath.Join(dir, "newer.db"), "its schema has version 99, and this gateway knows versions up to 1: run the newer gateway", func(path string) {
+		{"newer schema", filepath.Join(dir, "newer.db"), "its schema has version 99, and this gateway knows versions up to 2: run the newer gateway", func(path string) {
 			db, err := sql.Open("sqlite", path)
 			if err == nil {
 				_, err = db.Exec("PRAGMA user_version = 99")

@@ -19,6 +19,10 @@ type InstrumentApplyConfiguration struct {
 	// type is the question and its scale: CES (1-7, high is easy), CES1 (1-5, high
 	// is laborious), CSAT (1-5) or NPS (0-10).
 	Type *apiv1alpha1.InstrumentType `json:"type,omitempty"`
+	// questions are the ids of the survey tool's questions or hidden fields whose
+	// answer is the score, at most 8. The answer must be a whole number on the scale.
+	// Default: webhooks deliver nothing for this instrument.
+	Questions []apiv1alpha1.QuestionID `json:"questions,omitempty"`
 }
 
 // InstrumentApplyConfiguration constructs a declarative configuration of the Instrument type for use with
@@ -32,5 +36,15 @@ func Instrument() *InstrumentApplyConfiguration {
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *InstrumentApplyConfiguration) WithType(value apiv1alpha1.InstrumentType) *InstrumentApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithQuestions adds the given value to the Questions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Questions field.
+func (b *InstrumentApplyConfiguration) WithQuestions(values ...apiv1alpha1.QuestionID) *InstrumentApplyConfiguration {
+	for i := range values {
+		b.Questions = append(b.Questions, values[i])
+	}
 	return b
 }

@@ -7,14 +7,36 @@ SPDX-License-Identifier: Apache-2.0
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/sojourn-dev/sojourn/api/v1alpha1"
+)
+
 // SurveyApplyConfiguration represents a declarative configuration of the Survey type for use
 // with apply.
 //
-// Survey declares which questions customers are asked.
+// Survey declares which questions customers are asked, and what becomes of their
+// answers.
 type SurveyApplyConfiguration struct {
 	// instruments are the questions, each at most once. Responses to any other
 	// question are refused by the gateway.
 	Instruments []InstrumentApplyConfiguration `json:"instruments,omitempty"`
+	// fields says where a survey tool's webhook carries what is no score: comment,
+	// segment, subject. Default: nothing but scores is taken from webhooks.
+	Fields *SurveyFieldsApplyConfiguration `json:"fields,omitempty"`
+	// segments are the groups of customers whose responses are also counted apart,
+	// in series with the label `segment`, at most 5. A response of any other segment
+	// counts in the touchpoint's totals only. Default: none.
+	Segments []apiv1alpha1.Segment `json:"segments,omitempty"`
+	// comments says whether the gateway keeps what customers write: Keep, or Discard
+	// before anything is stored. Default: Keep.
+	Comments *apiv1alpha1.Comments `json:"comments,omitempty"`
+	// retention is how long a response is kept after it arrived, 1d to 3650d. Then its
+	// id, comment, subject, segment, channel and times are deleted; it stays counted,
+	// and is known when it is sent again. Default: for ever.
+	Retention *apiv1alpha1.Duration `json:"retention,omitempty"`
+	// link opens a public page at /s/{namespace}/{touchpoint} of the gateway that
+	// asks one question. Default: no page.
+	Link *SurveyLinkApplyConfiguration `json:"link,omitempty"`
 }
 
 // SurveyApplyConfiguration constructs a declarative configuration of the Survey type for use with
@@ -33,5 +55,47 @@ func (b *SurveyApplyConfiguration) WithInstruments(values ...*InstrumentApplyCon
 		}
 		b.Instruments = append(b.Instruments, *values[i])
 	}
+	return b
+}
+
+// WithFields sets the Fields field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Fields field is set to the value of the last call.
+func (b *SurveyApplyConfiguration) WithFields(value *SurveyFieldsApplyConfiguration) *SurveyApplyConfiguration {
+	b.Fields = value
+	return b
+}
+
+// WithSegments adds the given value to the Segments field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Segments field.
+func (b *SurveyApplyConfiguration) WithSegments(values ...apiv1alpha1.Segment) *SurveyApplyConfiguration {
+	for i := range values {
+		b.Segments = append(b.Segments, values[i])
+	}
+	return b
+}
+
+// WithComments sets the Comments field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Comments field is set to the value of the last call.
+func (b *SurveyApplyConfiguration) WithComments(value apiv1alpha1.Comments) *SurveyApplyConfiguration {
+	b.Comments = &value
+	return b
+}
+
+// WithRetention sets the Retention field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Retention field is set to the value of the last call.
+func (b *SurveyApplyConfiguration) WithRetention(value apiv1alpha1.Duration) *SurveyApplyConfiguration {
+	b.Retention = &value
+	return b
+}
+
+// WithLink sets the Link field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Link field is set to the value of the last call.
+func (b *SurveyApplyConfiguration) WithLink(value *SurveyLinkApplyConfiguration) *SurveyApplyConfiguration {
+	b.Link = value
 	return b
 }
