@@ -8,7 +8,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -87,16 +86,11 @@ func IsURL(database string) bool {
 		(err != nil || parsed.Scheme == "postgres" || parsed.Scheme == "postgresql")
 }
 
-// migrate applies the files of schema/ that the database has not seen. The nth file
-// leads to version n; a file that was released is never edited. Gateways that start
-// together wait for one another.
+// migrate brings the database to the present schema. Gateways that start together wait
+// for one another.
 func (s *Store) migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	files, err := fs.Glob(schema, "schema/*.sql")
-	if err != nil {
-		return err
-	}
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lock); err != nil {
 			return err
@@ -111,22 +105,13 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, "SELECT version FROM schema_version").Scan(&version); err != nil {
 			return err
 		}
-		if version > len(files) {
-			return fmt.Errorf("its schema has version %d, and this gateway knows versions up to %d: run the newer gateway that wrote it", version, len(files))
-		}
-		for ; version < len(files); version++ {
-			statements, err := schema.ReadFile(files[version])
-			if err != nil {
+		return ledger.Migrate(schema, version, func(statements string, version int) error {
+			if _, err := tx.Exec(ctx, statements); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, string(statements)); err != nil {
-				return fmt.Errorf("%s: %w", files[version], err)
-			}
-			if _, err := tx.Exec(ctx, "UPDATE schema_version SET version = $1", version+1); err != nil {
-				return err
-			}
-		}
-		return nil
+			_, err := tx.Exec(ctx, "UPDATE schema_version SET version = $1", version)
+			return err
+		})
 	})
 }
 

@@ -87,34 +87,20 @@ func prepareFile(path string) error {
 	return file.Close()
 }
 
-// migrate applies the files of schema/ that the database has not seen. The nth
-// file leads to version n; a file that was released is never edited.
+// migrate brings the database to the present schema.
 func (s *Store) migrate(ctx context.Context) error {
-	files, err := fs.Glob(schema, "schema/*.sql")
-	if err != nil {
-		return err
-	}
 	return s.transaction(ctx, func(conn *sql.Conn) error {
 		var version int
 		if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 			return err
 		}
-		if version > len(files) {
-			return fmt.Errorf("its schema has version %d, and this gateway knows versions up to %d: run the newer gateway that wrote it", version, len(files))
-		}
-		for ; version < len(files); version++ {
-			statements, err := schema.ReadFile(files[version])
-			if err != nil {
+		return ledger.Migrate(schema, version, func(statements string, version int) error {
+			if _, err := conn.ExecContext(ctx, statements); err != nil {
 				return err
 			}
-			if _, err := conn.ExecContext(ctx, string(statements)); err != nil {
-				return fmt.Errorf("%s: %w", files[version], err)
-			}
-			if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
-				return err
-			}
-		}
-		return nil
+			_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version))
+			return err
+		})
 	})
 }
 
