@@ -124,7 +124,7 @@ func sets(slo *v1alpha1.ExperienceSLO, m meaning, touchpoints []string, in targe
 // after three intervals, and not before five minutes, which is how far a count looks
 // back.
 func silenceOf(source v1alpha1.Source, touchpoint *v1alpha1.Touchpoint) time.Duration {
-	if source == v1alpha1.SourceProbe || visitedByBlackbox(touchpoint) {
+	if source == v1alpha1.SourceProbe {
 		if interval, err := touchpoint.Spec.Probe.Interval.Value(); err == nil && 3*interval > 5*time.Minute {
 			return 15 * time.Minute
 		}

@@ -70,7 +70,8 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 }
 
 // DependsOnPromises tells whether the rules of a Touchpoint depend on what is promised of
-// it: a histogram and answers are counted for each promise, requests and pairs as they are.
+// it: a histogram, answers and the visits of a blackbox_exporter are counted for each
+// promise, requests and pairs as they are.
 func DependsOnPromises(touchpoint *v1alpha1.Touchpoint) bool {
 	metrics := touchpoint.Spec.Metrics
 	return visitedByBlackbox(touchpoint) || metrics != nil && (metrics.Latency != nil || len(metrics.Surveys) > 0)
