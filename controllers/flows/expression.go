@@ -1,18 +1,22 @@
 package flows
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/cel-go/cel"
+	celast "github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 	"github.com/google/cel-go/ext"
+	"github.com/google/cel-go/interpreter"
 )
 
 // Names that expressions on an answer may use.
@@ -31,23 +35,35 @@ const (
 	NameTLSNames      = "tls.dnsNames"
 	variablePrefix    = "vars."
 	costLimit         = 1_000_000 // about a tenth of a second
+	timeLimit         = 2 * time.Second
+	interruptEvery    = 100 // turns of a loop
 	nestingLimit      = 50
 	maxProducedLength = 64 << 10
+)
+
+// What our own functions are called inside CEL.
+const (
+	toJSONOverload    = "toJSON_dyn"
+	urlEncodeOverload = "urlEncode_string"
 )
 
 var textType = cel.StringType
 
 // environments are built once: building one takes milliseconds.
 var environments = sync.OnceValues(func() (envs struct{ request, answer *cel.Env }, err error) {
-	options := []cel.EnvOption{
+	texts, err := boundedStrings()
+	if err != nil {
+		return envs, err
+	}
+	options := append(texts,
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserRecursionLimit(nestingLimit),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals()),
-		ext.Strings(), ext.Encoders(),
-		cel.Function("toJSON", cel.Overload("toJSON_dyn", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(toJSON))),
-		cel.Function("urlEncode", cel.Overload("urlEncode_string", []*cel.Type{cel.StringType}, cel.StringType,
+		ext.Encoders(),
+		cel.Function("toJSON", cel.Overload(toJSONOverload, []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(toJSON))),
+		cel.Function("urlEncode", cel.Overload(urlEncodeOverload, []*cel.Type{cel.StringType}, cel.StringType,
 			cel.UnaryBinding(func(text ref.Val) ref.Val { return types.String(url.QueryEscape(string(text.(types.String)))) }))),
-	}
+	)
 	if envs.request, err = cel.NewEnv(options...); err != nil {
 		return envs, err
 	}
@@ -71,6 +87,9 @@ var environments = sync.OnceValues(func() (envs struct{ request, answer *cel.Env
 // toJSON writes a value as JSON, so that a password with a quotation mark in it
 // cannot change what a body says.
 func toJSON(value ref.Val) ref.Val {
+	if tooLarge(value) {
+		return errCost
+	}
 	native, err := value.ConvertToNative(types.JSONValueType)
 	if err != nil {
 		return types.WrapErr(err)
@@ -145,11 +164,14 @@ func (s *scope) compile(text string, answer bool, want *cel.Type, remedy string)
 	if want != nil && !ast.OutputType().IsExactType(want) && !ast.OutputType().IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("line 1, column 1: the expression is of type %s; %s", cel.FormatCELType(ast.OutputType()), remedy)
 	}
-	program, err := env.Program(ast, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(ast, cel.CostLimit(costLimit), prices(), cel.InterruptCheckFrequency(interruptEvery), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, err
 	}
-	e := &Expression{program: program, output: ast.OutputType()}
+	e := &Expression{program: program, output: ast.OutputType(), text: text}
+	celast.PostOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(part celast.Expr) {
+		e.loops = e.loops || part.Kind() == celast.ComprehensionKind
+	}))
 	for _, reference := range ast.NativeRep().ReferenceMap() {
 		switch reference.Name {
 		case NameBody, NameJSON:
@@ -175,7 +197,9 @@ type Expression struct {
 
 	program   cel.Program
 	output    *cel.Type
+	text      string
 	readsBody bool
+	loops     bool // over a list or map
 }
 
 // Names finds the values of names.
@@ -217,25 +241,59 @@ func (e *Expression) True(names Names) (bool, error) {
 // values that led to them.
 func (e *Expression) Value(names Names) (ref.Val, error) {
 	looked := &lookup{names: names}
-	result, _, err := e.program.Eval(looked)
+	result, err := e.evaluate(looked)
 	switch {
 	case err == nil:
 		// A name without a value may not have mattered: true || json.ok is true.
 		return result, nil
 	case looked.err != nil:
 		return nil, looked.err
-	case strings.Contains(err.Error(), "cost limit"):
-		return nil, errors.New("the expression costs too much: look at less of the answer")
+	case strings.Contains(err.Error(), "cost limit"), errors.Is(err, interpreter.InterruptError{}):
+		return nil, errCostsTooMuch
 	}
-	return nil, errors.New(evaluationError(err))
+	return nil, errors.New(e.explain(err))
 }
 
-// evaluationError keeps of CEL's messages those that cannot hold a piece of an answer.
-func evaluationError(err error) string {
+var errCostsTooMuch = errors.New("the expression costs too much: look at less of the answer")
+
+func (e *Expression) evaluate(looked *lookup) (ref.Val, error) {
+	if !e.loops {
+		result, _, err := e.program.Eval(looked)
+		return result, err
+	}
+	// Not every call has its true price, and in a loop that adds up.
+	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
+	defer cancel()
+	result, _, err := e.program.ContextEval(ctx, looked)
+	return result, err
+}
+
+// Extract evaluates an expression to what later steps may use, unless that is larger than
+// they may need.
+func (e *Extraction) Extract(names Names) (ref.Val, error) {
+	value, err := e.Value(names)
+	if err != nil {
+		return nil, err
+	}
+	limit := maxExtracted
+	if e.Sensitive {
+		limit = maxSecret
+	}
+	if size(value, limit) > limit {
+		return nil, fmt.Errorf("the value is larger than the %d bytes that are kept: extract a part of it", limit)
+	}
+	return value, nil
+}
+
+// explain keeps of CEL's messages those that cannot hold a piece of an answer.
+func (e *Expression) explain(err error) string {
 	message := err.Error()
+	if key, is := strings.CutPrefix(message, "no such key: "); is && !strings.Contains(e.text, key) {
+		return "no such key" // which one, the answer said
+	}
 	for _, known := range []string{"no such key", "index out of bounds"} {
 		if strings.HasPrefix(message, known) {
-			return message // the key is written in the expression
+			return message
 		}
 	}
 	for _, known := range []string{"no such overload", "divide by zero", "division by zero", "no such attribute"} {
@@ -271,19 +329,32 @@ func Strings(value ref.Val) []string {
 	return nil
 }
 
-// lookup is what a program asks for its names.
+// lookup is what a program asks for its names. What it was told it does not ask again:
+// a loop would.
 type lookup struct {
 	names Names
+	known []known
 	err   error
+}
+
+type known struct {
+	name  string
+	value any
 }
 
 // ResolveName finds a value.
 func (l *lookup) ResolveName(name string) (any, bool) {
+	for _, k := range l.known {
+		if k.name == name {
+			return k.value, true
+		}
+	}
 	value, err := l.names.Lookup(name)
 	if err != nil {
 		l.err = err
 		return nil, false
 	}
+	l.known = append(l.known, known{name, value})
 	return value, true
 }
 

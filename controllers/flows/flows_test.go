@@ -3,6 +3,7 @@ package flows
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -163,9 +164,66 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
+// What would take all memory, or minutes, is refused before it does so.
+func TestMeasure(t *testing.T) {
+	answer := names{NameBody: strings.Repeat("x", 1<<20), NameHeaders: map[string]string{}}
+	const many = `body.substring(0, 20000).split('')`
+	for _, text := range []string{
+		`body.substring(0, 20000).replace('', body.substring(0, 20000)) == ''`,
+		many + `.map(x, body).join('') == ''`,
+		`toJSON(` + many + `.map(x, body)) == ''`,
+		`'%s'.format([` + many + `.map(x, body)]) == ''`,
+		many + `.exists(x, toJSON(body) == '')`,
+		many + `.exists(x, urlEncode(body) == '')`,
+		many + `.exists(x, '%s'.format([body]) == '')`,
+		many + `.exists(x, body.size() == 0)`,
+		many + `.exists(x, ` + many + `.exists(y, int(body) == 1))`,
+	} {
+		t.Run(text, func(t *testing.T) {
+			condition, err := newScope().condition(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if _, err := condition.True(answer); err != errCostsTooMuch {
+				t.Error(err)
+			}
+			runtime.ReadMemStats(&after)
+			// What has its price is refused by that; the last one only by its time, and
+			// makes garbage until then.
+			if took := after.TotalAlloc - before.TotalAlloc; took > 256<<20 && !strings.Contains(text, "int(body)") {
+				t.Errorf("took %d MiB", took>>20)
+			}
+		})
+	}
+	for text, want := range map[string]string{
+		`['a', 'b'].join('-') + 'abc'.replace('b', 'xx') + '%s and %d'.format(['c', 1])`: "a-baxxcc and 1",
+		`'aaa'.replace('a', 'b', 2) + ['a', 'b'].join()`:                                 "bbaab",
+	} {
+		expression, err := newScope().text(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := expression.Text(answer); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for text, limit := range map[string]int{`body`: maxExtracted, `body.substring(0, 100000)`: maxSecret, `body.substring(0, 30000).split('')`: maxSecret} {
+		expression, err := newScope().extraction(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expression.Sensitive = limit == maxSecret
+		if _, err := (&Extraction{Expression: expression}).Extract(answer); err == nil || !strings.Contains(err.Error(), fmt.Sprint(limit)) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // An error must not tell what the answer said.
 func TestErrorsAreSilentAboutAnswers(t *testing.T) {
-	for _, text := range []string{`int(body) > 0`, `timestamp(body) > timestamp('2026-01-01T00:00:00Z')`, `duration(body) > latency`, `body.matches(body)`, `bool(body)`} {
+	for _, text := range []string{`int(body) > 0`, `timestamp(body) > timestamp('2026-01-01T00:00:00Z')`, `duration(body) > latency`, `body.matches(body)`, `bool(body)`, `{'a': 'b'}[body] == 'b'`} {
 		condition, err := newScope().condition(text)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)

@@ -163,7 +163,7 @@ func (r *run) judge(s *step, a *answer) *failure {
 	}
 	var extracted map[string]any
 	for _, extraction := range s.Extractions {
-		value, err := extraction.Value(names)
+		value, err := extraction.Extract(names)
 		if err != nil {
 			return unusable(err, extraction.Name)
 		}
