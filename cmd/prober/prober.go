@@ -367,7 +367,8 @@ func (p *prober) metricsHandler() http.Handler {
 		case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
 			if err := exposition.Answer(w, r, p.stream, kind == expfmt.TypeOpenMetrics); err != nil {
 				p.Log.Debug("metrics were not read to the end", "error", err)
-				return
+				// Half of them must not look whole.
+				panic(http.ErrAbortHandler)
 			}
 		default:
 			p.series.Native()

@@ -401,21 +401,6 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	}
 }
 
-func TestProxyVariablesAreIgnored(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
-	t.Setenv("NO_PROXY", "")
-	server := httptest.NewServer(shop())
-	defer server.Close()
-	p, err := newProbe(Options{}, Spec{URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/ok", Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if result := p.Run(t.Context()); result.Outcome != OutcomeSuccess {
-		t.Errorf("got %+v", result)
-	}
-}
-
 // A thousand visits, good and bad, leave neither goroutines nor connections.
 func TestNoLeaks(t *testing.T) {
 	server, _, open := counted(t, shop())

@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +22,9 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // bomb is 64 MiB of zeros in 64 KiB of gzip.
@@ -82,6 +87,7 @@ func TestNastyServers(t *testing.T) {
 		reason Reason
 	}{
 		"slow loris":         {fmt.Sprintf(`{timeout: 400ms, http: {url: "http://%s"}}`, slowHead), ReasonTimeout},
+		"slow body":          {fmt.Sprintf(`{timeout: 400ms, http: {url: "%s/dribble"}}`, plain.URL), ReasonTimeout},
 		"endless body":       {fmt.Sprintf(`{http: {url: "%s/endless"}}`, plain.URL), ReasonBody},
 		"the same, kept":     {fmt.Sprintf(`{steps: [{name: a, http: {url: "%s/endless"}, assertions: [{expression: "body != ''"}]}]}`, plain.URL), ReasonBody},
 		"endless redirects":  {fmt.Sprintf(`{http: {url: "%s/loop"}}`, plain.URL), ReasonRedirect},
@@ -203,6 +209,55 @@ func TestRedirectToThisMachineIsDenied(t *testing.T) {
 		if result.Outcome != OutcomeFailure || result.Reason != ReasonDenied {
 			t.Errorf("%s: %+v", to, result)
 		}
+	}
+}
+
+// proxied marks a process of this test that has proxy variables from its start: they are
+// read once.
+const proxied = "SOJOURN_TEST_PROXIED"
+
+func TestProxyVariablesAreIgnored(t *testing.T) {
+	if os.Getenv(proxied) == "" {
+		command := exec.Command(os.Args[0], "-test.run=^TestProxyVariablesAreIgnored$")
+		command.Env = append(os.Environ(), proxied+"=1", "NO_PROXY=", "no_proxy=")
+		for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "GRPC_PROXY"} {
+			command.Env = append(command.Env, name+"=http://127.0.0.1:1")
+		}
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, output)
+		}
+		return
+	}
+	plain, secure := httptest.NewServer(shop()), quiet(httptest.NewUnstartedServer(shop()))
+	defer plain.Close()
+	secure.StartTLS()
+	defer secure.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(secure.Certificate())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := grpc.NewServer()
+	healthpb.RegisterHealthServer(states, health.NewServer())
+	go states.Serve(listener)
+	defer states.Stop()
+	// Addresses of loopback would never go through a proxy, whatever the variables say.
+	port := func(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+	options := Options{Guard: anywhere, RootCAs: trusted, Resolver: nameServer(t, func() string { return "127.0.0.1" })}
+	for _, step := range []string{
+		fmt.Sprintf(`http: {url: "http://example.com:%d/ok"}`, port(plain.Listener)),
+		fmt.Sprintf(`http: {url: "https://example.com:%d/ok"}`, port(secure.Listener)),
+		fmt.Sprintf(`grpc: {address: "example.com:%d"}`, port(listener)),
+		fmt.Sprintf(`tcp: {address: "example.com:%d"}`, port(plain.Listener)),
+	} {
+		if result := compile(t, options, nil, `{steps: [{name: a, `+step+`}]}`).Run(t.Context()); result.Outcome != OutcomeSuccess {
+			t.Errorf("%s: %+v", step, result)
+		}
+	}
+	asked := &http.Request{URL: &url.URL{Scheme: "http", Host: "example.com"}}
+	if proxy, err := http.ProxyFromEnvironment(asked); err != nil || proxy == nil {
+		t.Errorf("the variables have no effect on anybody: %v, %v", proxy, err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // work is a Job that notes what happens to it.
@@ -331,6 +332,41 @@ func TestNextSlot(t *testing.T) {
 	// A clock far behind, before 1970, is no reason to hang.
 	if got := nextSlot(time.Unix(-7, 0), 0, time.Second, interval); got.UnixNano() <= time.Unix(-7, 0).UnixNano() || got.Sub(time.Unix(-7, 0)) > interval {
 		t.Errorf("before 1970: %s", got)
+	}
+}
+
+// jumped is a time as time.Now gives it after the wall clock was set anew: its monotonic
+// reading goes on as if nothing had happened.
+func jumped(t *testing.T, now time.Time, by time.Duration) time.Time {
+	t.Helper()
+	// The first word of a Time holds the seconds of the wall clock above its 30 bits of
+	// nanoseconds; Go has no other way to set one clock without the other.
+	*(*uint64)(unsafe.Pointer(&now)) += uint64(by/time.Second) << 30
+	return now
+}
+
+// However the wall clock is set, a job waits neither longer than an interval and a half,
+// nor does it run twice at once.
+func TestClockJumps(t *testing.T) {
+	const interval, phase = 30 * time.Second, 7 * time.Second
+	now := time.Now()
+	for _, by := range []time.Duration{-24 * 365 * time.Hour, -3 * time.Hour, -31 * time.Second, -time.Second, time.Second, 29 * time.Second, 3 * time.Hour, 24 * 365 * time.Hour} {
+		after := jumped(t, now, by)
+		if after.Sub(now) != 0 || after.Round(0).Sub(now.Round(0)) != by {
+			t.Fatalf("a jump by %s is one by %s, and of the monotonic clock by %s", by, after.Round(0).Sub(now.Round(0)), after.Sub(now))
+		}
+		// Counted by the clock that does not jump, as timers do.
+		next := nextSlot(after, interval/2, phase, interval)
+		if wait := next.Sub(now); wait <= interval/2 || wait > interval*3/2 {
+			t.Errorf("a jump by %s: the next run is in %s", by, wait)
+		}
+		if into := time.Duration(next.UnixNano() % int64(interval)); into != phase {
+			t.Errorf("a jump by %s: the next run is %s into the interval", by, into)
+		}
+		// What was due before the jump is due when it was.
+		if due := now.Add(10 * time.Second); due.Sub(after) != 10*time.Second || due.After(after.Add(11*time.Second)) {
+			t.Errorf("a jump by %s moves what is due by %s", by, due.Sub(after))
+		}
 	}
 }
 
