@@ -7,6 +7,10 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="(has(self.backend) && self.backend == 'Blackbox') == has(self.blackbox)",message="blackbox goes together with backend: Blackbox: set both or neither"
 // +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.steps) || self.steps.size() <= 1",message="backend Blackbox makes one step at a time: leave one, or use backend: Prober"
 // +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.steps) || self.steps.all(s, has(s.http) || has(s.tcp) || has(s.icmp))",message="backend Blackbox makes steps of http, tcp and icmp only: use backend: Prober for others"
+// +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.variables)",message="backend Blackbox knows no variables: leave them out, or use backend: Prober"
+// +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.http) || has(self.http.url) && !has(self.http.method) && !has(self.http.headers) && !has(self.http.query) && !has(self.http.body) && !has(self.http.tls) && !has(self.http.expectedStatuses) && (!has(self.http.redirects) || self.http.redirects == 'Follow')",message="backend Blackbox uses of http only the url: say in the exporter's module what is sent and expected, and leave out the rest here, or use backend: Prober"
+// +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.steps) || self.steps.all(s, !has(s.http) || has(s.http.url) && !has(s.http.method) && !has(s.http.headers) && !has(s.http.query) && !has(s.http.body) && !has(s.http.tls) && !has(s.http.expectedStatuses) && (!has(s.http.redirects) || s.http.redirects == 'Follow'))",message="backend Blackbox uses of http only the url: say in the exporter's module what is sent and expected, and leave out the rest here, or use backend: Prober"
+// +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.steps) || self.steps.all(s, !has(s.assertions) && !has(s.extract) && !has(s.timeout) && (!has(s.tcp) || !has(s.tcp.send) && !has(s.tcp.expect)))",message="backend Blackbox uses of a step only the address: say in the exporter's module what is sent and expected, and leave out timeout, send, expect, assertions and extract here, or use backend: Prober"
 // +kubebuilder:validation:XValidation:rule="!has(self.blackbox) || !has(self.locations) || self.locations.size() <= 1",message="backend Blackbox has one exporter, and so one location at most"
 type Probe struct {
 	// interval is the time from one visit to the next, 10s to 5m. Default: 30s.
@@ -38,8 +42,8 @@ type Probe struct {
 	Backend ProbeBackend `json:"backend,omitempty"`
 
 	// blackbox says which blackbox_exporter makes the visits. Only with backend:
-	// Blackbox, for a single step of http, tcp or icmp. Of that step only the
-	// address is used: what is sent and expected is said by the module.
+	// Blackbox, for a single step of http, tcp or icmp. That step holds only the
+	// address: what is sent and expected is said by the module.
 	// +optional
 	Blackbox *BlackboxBackend `json:"blackbox,omitempty"`
 
@@ -198,32 +202,36 @@ type ProbeStep struct {
 	Timeout Duration `json:"timeout,omitempty"`
 
 	// alwaysRun makes the step even if one before it failed or took all the time, for
-	// cleaning up, such as logging out. It then has its own timeout, at most 5s.
-	// Default: false.
+	// cleaning up, such as logging out. All such steps together then have 5s more, and
+	// each at most its own timeout. Default: false.
 	// +optional
 	AlwaysRun bool `json:"alwaysRun,omitempty"`
 
-	// http is an HTTP request.
+	// http makes an HTTP request (HTTP/1.1). It succeeds if the status is an expected one
+	// and the whole body, at most 1 MiB, arrives in time.
 	// +optional
 	HTTP *HTTPProbe `json:"http,omitempty"`
 
-	// tcp opens a connection.
+	// tcp opens a connection. It succeeds once that is open and, with expect, the other
+	// side has said so.
 	// +optional
 	TCP *TCPProbe `json:"tcp,omitempty"`
 
-	// dns asks a name server.
+	// dns asks a name server. It succeeds if there is a record of the type.
 	// +optional
 	DNS *DNSProbe `json:"dns,omitempty"`
 
-	// icmp sends an echo request (ping).
+	// icmp sends one echo request (ping) to the first address of a host. It succeeds if a
+	// reply comes in time.
 	// +optional
 	ICMP *ICMPProbe `json:"icmp,omitempty"`
 
-	// grpc asks the gRPC health service (grpc.health.v1).
+	// grpc asks the gRPC health service (grpc.health.v1). It succeeds if the answer is
+	// SERVING.
 	// +optional
 	GRPC *GRPCProbe `json:"grpc,omitempty"`
 
-	// tls makes a TLS handshake and verifies the certificate.
+	// tls makes a TLS handshake. It succeeds if the certificate is valid.
 	// +optional
 	TLS *TLSProbe `json:"tls,omitempty"`
 
@@ -306,12 +314,14 @@ type HTTPProbe struct {
 	// +optional
 	URLFrom *ValueSource `json:"urlFrom,omitempty"`
 
-	// method is the request's method. Default: GET, or POST if there is a body.
+	// method is the request's method: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.
+	// Default: GET, or POST if there is a body.
 	// +optional
 	// +kubebuilder:validation:Enum=GET;HEAD;POST;PUT;PATCH;DELETE;OPTIONS
 	Method string `json:"method,omitempty"`
 
-	// headers are sent with the request, at most 16.
+	// headers are sent with the request, at most 16, beside User-Agent
+	// (sojourn-prober/<version>) and Accept (*/*), which they may replace.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -324,11 +334,12 @@ type HTTPProbe struct {
 	// +kubebuilder:validation:MaxItems=16
 	Query []QueryParameter `json:"query,omitempty"`
 
-	// body is sent with the request.
+	// body is sent with the request. Default: none.
 	// +optional
 	Body *HTTPBody `json:"body,omitempty"`
 
-	// tls says whom to trust, and as whom to come, where the address is https.
+	// tls says whom to trust, and as whom to come, where the address is https. Default:
+	// the authorities of the prober's system, and as nobody.
 	// +optional
 	TLS *TLSOptions `json:"tls,omitempty"`
 
@@ -433,7 +444,7 @@ const (
 // TLSOptions say whom to trust, and as whom to come.
 type TLSOptions struct {
 	// ca names a key that holds the certificates of the authorities to trust, in PEM.
-	// Default: those of the prober's system.
+	// Default: the authorities of the prober's system.
 	// +optional
 	CA *CertificateSource `json:"ca,omitempty"`
 
@@ -444,7 +455,7 @@ type TLSOptions struct {
 
 	// clientCertificateSecret is the name of a Secret of type kubernetes.io/tls in the
 	// same namespace, whose tls.crt and tls.key say as whom to come. The conditions of
-	// valueFrom.secretKeyRef hold.
+	// valueFrom.secretKeyRef hold. Default: no certificate is shown.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	// +kubebuilder:validation:MinLength=1
@@ -504,7 +515,7 @@ type DNSProbe struct {
 	// +required
 	Name Host `json:"name,omitempty"`
 
-	// type of the records. Default: A.
+	// type of the records: A, AAAA, CNAME, MX, NS, SRV or TXT. Default: A.
 	// +optional
 	// +default="A"
 	Type DNSRecordType `json:"type,omitempty"`

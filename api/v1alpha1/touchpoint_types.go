@@ -126,7 +126,9 @@ type TouchpointSpec struct {
 	// +optional
 	AllowedJourneys *AllowedJourneys `json:"allowedJourneys,omitempty"`
 
-	// probe visits the touchpoint at an interval, as a customer would.
+	// probe visits the touchpoint at an interval, as a customer would: by one request
+	// (http) or a flow of several (steps). Every visit is an event of the objectives
+	// availability and latency. Default: nobody visits.
 	// +optional
 	Probe *Probe `json:"probe,omitempty"`
 
@@ -677,12 +679,15 @@ type LocationStatus struct {
 	// +required
 	Outcome ProbeOutcome `json:"outcome,omitempty"`
 
-	// reason says in one word why there is no success, such as Timeout or Assertion.
+	// reason says in one word why there is no success: of a Failure DNS, Connect, TLS,
+	// Timeout, Status, Redirect, Body, Assertion or Denied (the prober may not connect
+	// there), of an Error Config or Overload. Empty: success.
 	// +optional
 	// +kubebuilder:validation:Enum=DNS;Connect;TLS;Timeout;Status;Assertion;Body;Redirect;Denied;Config;Overload
 	Reason string `json:"reason,omitempty"`
 
-	// failedStep is the name of the step that did not succeed, if it is one's fault.
+	// failedStep is the name of the first step that did not succeed. Empty: success, or
+	// it is no step's fault.
 	// +optional
 	FailedStep Name `json:"failedStep,omitempty"`
 

@@ -18,7 +18,7 @@ import (
 type DNSProbeApplyConfiguration struct {
 	// name to ask for, fully qualified.
 	Name *apiv1alpha1.Host `json:"name,omitempty"`
-	// type of the records. Default: A.
+	// type of the records: A, AAAA, CNAME, MX, NS, SRV or TXT. Default: A.
 	Type *apiv1alpha1.DNSRecordType `json:"type,omitempty"`
 	// server is the host and port of the name server. Default: the first one of the
 	// prober's system.

@@ -23,15 +23,18 @@ type HTTPProbeApplyConfiguration struct {
 	// urlFrom says where the address comes from, for one that a step before told:
 	// {expression: "'http://shop.shop.svc/orders/' + vars.order"}.
 	URLFrom *ValueSourceApplyConfiguration `json:"urlFrom,omitempty"`
-	// method is the request's method. Default: GET, or POST if there is a body.
+	// method is the request's method: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.
+	// Default: GET, or POST if there is a body.
 	Method *string `json:"method,omitempty"`
-	// headers are sent with the request, at most 16.
+	// headers are sent with the request, at most 16, beside User-Agent
+	// (sojourn-prober/<version>) and Accept (*/*), which they may replace.
 	Headers []HTTPHeaderApplyConfiguration `json:"headers,omitempty"`
 	// query is added to the query of the address, escaped, at most 16 parameters.
 	Query []QueryParameterApplyConfiguration `json:"query,omitempty"`
-	// body is sent with the request.
+	// body is sent with the request. Default: none.
 	Body *HTTPBodyApplyConfiguration `json:"body,omitempty"`
-	// tls says whom to trust, and as whom to come, where the address is https.
+	// tls says whom to trust, and as whom to come, where the address is https. Default:
+	// the authorities of the prober's system, and as nobody.
 	TLS *TLSOptionsApplyConfiguration `json:"tls,omitempty"`
 	// redirects says what to do with a redirect: Follow (at most ten; credentials are
 	// not sent to another host), SameHost (one to another host fails the step) or

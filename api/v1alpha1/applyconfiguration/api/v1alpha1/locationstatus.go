@@ -22,9 +22,12 @@ type LocationStatusApplyConfiguration struct {
 	// outcome is Success, Failure (as a customer feels it) or Error (the probers'
 	// own trouble, outside every budget).
 	Outcome *apiv1alpha1.ProbeOutcome `json:"outcome,omitempty"`
-	// reason says in one word why there is no success, such as Timeout or Assertion.
+	// reason says in one word why there is no success: of a Failure DNS, Connect, TLS,
+	// Timeout, Status, Redirect, Body, Assertion or Denied (the prober may not connect
+	// there), of an Error Config or Overload. Empty: success.
 	Reason *string `json:"reason,omitempty"`
-	// failedStep is the name of the step that did not succeed, if it is one's fault.
+	// failedStep is the name of the first step that did not succeed. Empty: success, or
+	// it is no step's fault.
 	FailedStep *apiv1alpha1.Name `json:"failedStep,omitempty"`
 	// since is when outcome, reason or failedStep became what they are.
 	Since *v1.Time `json:"since,omitempty"`

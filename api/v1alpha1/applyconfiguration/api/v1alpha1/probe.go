@@ -31,8 +31,8 @@ type ProbeApplyConfiguration struct {
 	// Prometheus Operator). Default: Prober.
 	Backend *apiv1alpha1.ProbeBackend `json:"backend,omitempty"`
 	// blackbox says which blackbox_exporter makes the visits. Only with backend:
-	// Blackbox, for a single step of http, tcp or icmp. Of that step only the
-	// address is used: what is sent and expected is said by the module.
+	// Blackbox, for a single step of http, tcp or icmp. That step holds only the
+	// address: what is sent and expected is said by the module.
 	Blackbox *BlackboxBackendApplyConfiguration `json:"blackbox,omitempty"`
 	// http makes the visit one HTTP request: the short form of a single step that
 	// is named http.

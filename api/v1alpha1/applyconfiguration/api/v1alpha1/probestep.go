@@ -22,20 +22,24 @@ type ProbeStepApplyConfiguration struct {
 	// probe's timeout. Default: all that is left.
 	Timeout *apiv1alpha1.Duration `json:"timeout,omitempty"`
 	// alwaysRun makes the step even if one before it failed or took all the time, for
-	// cleaning up, such as logging out. It then has its own timeout, at most 5s.
-	// Default: false.
+	// cleaning up, such as logging out. All such steps together then have 5s more, and
+	// each at most its own timeout. Default: false.
 	AlwaysRun *bool `json:"alwaysRun,omitempty"`
-	// http is an HTTP request.
+	// http makes an HTTP request (HTTP/1.1). It succeeds if the status is an expected one
+	// and the whole body, at most 1 MiB, arrives in time.
 	HTTP *HTTPProbeApplyConfiguration `json:"http,omitempty"`
-	// tcp opens a connection.
+	// tcp opens a connection. It succeeds once that is open and, with expect, the other
+	// side has said so.
 	TCP *TCPProbeApplyConfiguration `json:"tcp,omitempty"`
-	// dns asks a name server.
+	// dns asks a name server. It succeeds if there is a record of the type.
 	DNS *DNSProbeApplyConfiguration `json:"dns,omitempty"`
-	// icmp sends an echo request (ping).
+	// icmp sends one echo request (ping) to the first address of a host. It succeeds if a
+	// reply comes in time.
 	ICMP *ICMPProbeApplyConfiguration `json:"icmp,omitempty"`
-	// grpc asks the gRPC health service (grpc.health.v1).
+	// grpc asks the gRPC health service (grpc.health.v1). It succeeds if the answer is
+	// SERVING.
 	GRPC *GRPCProbeApplyConfiguration `json:"grpc,omitempty"`
-	// tls makes a TLS handshake and verifies the certificate.
+	// tls makes a TLS handshake. It succeeds if the certificate is valid.
 	TLS *TLSProbeApplyConfiguration `json:"tls,omitempty"`
 	// assertions are what must be true of the answer, at most 16. They are looked at
 	// in order; the first one that does not hold fails the step.

@@ -17,14 +17,14 @@ import (
 // TLSOptions say whom to trust, and as whom to come.
 type TLSOptionsApplyConfiguration struct {
 	// ca names a key that holds the certificates of the authorities to trust, in PEM.
-	// Default: those of the prober's system.
+	// Default: the authorities of the prober's system.
 	CA *CertificateSourceApplyConfiguration `json:"ca,omitempty"`
 	// serverName is the name that the server is asked for and that its certificate
 	// must bear. Default: the host of the address, or the header Host.
 	ServerName *apiv1alpha1.Host `json:"serverName,omitempty"`
 	// clientCertificateSecret is the name of a Secret of type kubernetes.io/tls in the
 	// same namespace, whose tls.crt and tls.key say as whom to come. The conditions of
-	// valueFrom.secretKeyRef hold.
+	// valueFrom.secretKeyRef hold. Default: no certificate is shown.
 	ClientCertificateSecret *string `json:"clientCertificateSecret,omitempty"`
 	// verification of the server's certificate: Full or None. None is an error where the
 	// prober's --allow-unverified-tls does not permit it. Default: Full.

@@ -45,7 +45,9 @@ type TouchpointSpecApplyConfiguration struct {
 	// allowedJourneys says which journeys may contain this touchpoint. Default:
 	// those of the same namespace.
 	AllowedJourneys *AllowedJourneysApplyConfiguration `json:"allowedJourneys,omitempty"`
-	// probe visits the touchpoint at an interval, as a customer would.
+	// probe visits the touchpoint at an interval, as a customer would: by one request
+	// (http) or a flow of several (steps). Every visit is an event of the objectives
+	// availability and latency. Default: nobody visits.
 	Probe *ProbeApplyConfiguration `json:"probe,omitempty"`
 	// survey declares which questions customers are asked here.
 	Survey *SurveyApplyConfiguration `json:"survey,omitempty"`
