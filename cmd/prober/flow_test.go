@@ -160,6 +160,7 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	}
 	spec := fmt.Sprintf(`
 channel: Web
+displayName: 登录
 probe:
   interval: 10s
   variables: [{name: password, valueFrom: {secretKeyRef: {name: shopper, key: password}}}]
@@ -258,7 +259,11 @@ probe:
 		status, _ := page(viewer, "text/html")
 		return status == http.StatusOK
 	})
+	// A browser asks for a password, and the display name is of the Touchpoint.
 	_, html := page(viewer, "text/html")
+	if !strings.Contains(html, "登录") {
+		t.Errorf("the page does not say what people call the touchpoint:\n%s", html)
+	}
 	_, plain := page(viewer, "")
 	var shown struct {
 		Runs []struct{ Outcome, Reason string }

@@ -54,8 +54,8 @@ for a touchpoint is an exact bucket edge of that touchpoint's histogram.
 
 Probers of the same location share its touchpoints: each keeps a Lease, and takes
 over what a lost one has probed. While the API server cannot be reached, a prober goes
-on probing the touchpoints it knows, shared as they were last. Proxy variables of the environment are not used for
-probes.`,
+on probing the touchpoints it knows, shared as they were last. Proxy variables of the
+environment are not used for probes.`,
 		Example: `  # In a cluster: everything has a default.
   prober
 

@@ -178,7 +178,7 @@ func newProber(o options) (*prober, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.pages = debug.Handler(debug.Options{Client: clients, Runs: p.fleet.Runs, Location: o.Location, Log: o.Log})
+	p.pages = debug.Handler(debug.Options{Client: clients, Runs: p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log})
 	for _, l := range []struct {
 		flag, address string
 		to            *net.Listener

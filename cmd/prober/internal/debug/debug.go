@@ -3,6 +3,7 @@
 package debug
 
 import (
+	"context"
 	_ "embed"
 	"encoding/json"
 	"html/template"
@@ -29,11 +30,13 @@ const reviewsPerSecond = 5
 type Options struct {
 	// Client asks the API server who somebody is, and whether they may.
 	Client kubernetes.Interface
-	// Runs returns the last runs of a touchpoint, the latest first, and whether it is
-	// known here.
-	Runs     func(touchpoint types.NamespacedName) ([]probe.Result, bool)
-	Location string
-	Log      *slog.Logger
+	// Runs returns the last runs of a touchpoint, the latest first, whether this prober
+	// makes them, and whether the touchpoint is known here.
+	Runs func(touchpoint types.NamespacedName) (runs []probe.Result, probing, known bool)
+	// DisplayName returns what people call a touchpoint, if that is more than its name.
+	DisplayName func(ctx context.Context, touchpoint types.NamespacedName) string
+	Location    string
+	Log         *slog.Logger
 }
 
 // Handler serves GET /touchpoints/{namespace}/{name} to those who may get the
@@ -58,16 +61,21 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
 	if status, problem := p.admit(r, touchpoint); problem != "" {
 		if status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.Header().Add("WWW-Authenticate", `Basic realm="a token of Kubernetes as the password"`)
 		}
 		http.Error(w, problem, status)
 		return
 	}
-	runs, known := p.Runs(touchpoint)
+	runs, probing, known := p.Runs(touchpoint)
 	if !known {
 		http.Error(w, "this prober does not know the touchpoint; it may be probed at another location, or not at all", http.StatusNotFound)
 		return
 	}
-	shown := page{Touchpoint: touchpoint.String(), Location: p.Location, Runs: tell(runs)}
+	now := time.Now().UTC()
+	shown := page{
+		Touchpoint: touchpoint.String(), DisplayName: p.DisplayName(r.Context(), touchpoint), Location: p.Location,
+		Now: now, Probing: probing, Runs: tell(runs, now),
+	}
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if err := form.Execute(w, shown); err != nil {
@@ -84,15 +92,15 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
 // admit asks the API server; it returns a status and a sentence for those who may
 // not.
 func (p *pages) admit(r *http.Request, touchpoint types.NamespacedName) (int, string) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return http.StatusUnauthorized, "send a bearer token of Kubernetes, such as that of kubectl create token"
+	token := tokenOf(r)
+	if token == "" {
+		return http.StatusUnauthorized, "send a token of Kubernetes, such as that of kubectl create token, as a bearer token or as the password: curl -u :$(kubectl create token …)"
 	}
 	if !p.pace.Allow() {
 		return http.StatusTooManyRequests, "too many requests; try again in a second"
 	}
 	review, err := p.Client.AuthenticationV1().TokenReviews().Create(r.Context(), &authenticationv1.TokenReview{
-		Spec: authenticationv1.TokenReviewSpec{Token: strings.TrimSpace(token)},
+		Spec: authenticationv1.TokenReviewSpec{Token: token},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		p.Log.Error("cannot review a token", "error", err)
@@ -125,20 +133,39 @@ func (p *pages) admit(r *http.Request, touchpoint types.NamespacedName) (int, st
 	return 0, ""
 }
 
+// tokenOf finds the token in a request. Browsers ask people for a password only.
+func tokenOf(r *http.Request) string {
+	if _, password, is := r.BasicAuth(); is {
+		return strings.TrimSpace(password)
+	}
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	return ""
+}
+
 // page is what is shown.
 type page struct {
-	Touchpoint string `json:"touchpoint"`
-	Location   string `json:"location"`
-	Runs       []run  `json:"runs"`
+	Touchpoint  string    `json:"touchpoint"`
+	DisplayName string    `json:"displayName,omitempty"`
+	Location    string    `json:"location"`
+	Now         time.Time `json:"now"`
+	// Probing is false where another prober of the location makes the visits.
+	Probing bool  `json:"probing"`
+	Runs    []run `json:"runs"`
 }
 
 type run struct {
-	Start    time.Time `json:"start"`
-	Outcome  string    `json:"outcome"`
-	Reason   string    `json:"reason,omitempty"`
-	Detail   string    `json:"detail,omitempty"`
-	Duration string    `json:"duration"`
-	Steps    []step    `json:"steps,omitempty"`
+	Start      time.Time `json:"start"`
+	Ago        string    `json:"-"`
+	Outcome    string    `json:"outcome"`
+	Reason     string    `json:"reason,omitempty"`
+	FailedStep string    `json:"failedStep,omitempty"`
+	Detail     string    `json:"detail,omitempty"`
+	Duration   string    `json:"duration"`
+	Steps      []step    `json:"steps,omitempty"`
+	// Open says that the page shows the steps at once.
+	Open bool `json:"-"`
 }
 
 type step struct {
@@ -149,42 +176,67 @@ type step struct {
 	Status            int               `json:"status,omitempty"`
 	Duration          string            `json:"duration,omitempty"`
 	Phases            map[string]string `json:"phases,omitempty"`
+	Parts             []part            `json:"-"` // the phases in their order
 	CertificateExpiry *time.Time        `json:"certificateExpiry,omitempty"`
 }
 
+// part is a phase, and its share of the step.
+type part struct {
+	Name, Took string
+	Percent    float64
+}
+
 // tell writes runs for people. What they hold is redacted already.
-func tell(results []probe.Result) []run {
+func tell(results []probe.Result, now time.Time) []run {
 	runs := make([]run, 0, len(results))
-	for _, result := range results {
+	told := map[probe.Outcome]bool{}
+	for i, result := range results {
 		shown := run{
-			Start: result.Start.UTC(), Outcome: string(result.Outcome), Reason: string(result.Reason),
-			Detail: result.Detail, Duration: written(result.Duration),
+			Start: result.Start.UTC(), Ago: now.Sub(result.Start).Round(time.Second).String(), Outcome: string(result.Outcome),
+			Reason: string(result.Reason), FailedStep: result.FailedStep, Detail: result.Detail, Duration: written(result.Duration),
+			// The latest one, and the latest that was no success.
+			Open: i == 0 || result.Outcome != probe.OutcomeSuccess && !told[probe.OutcomeFailure] && !told[probe.OutcomeError],
 		}
+		told[result.Outcome] = true
 		for _, made := range result.Steps {
-			s := step{Name: made.Name, Made: made.Made, Reason: string(made.Reason), Detail: made.Detail, Status: made.Status}
-			if made.Made {
-				s.Duration = written(made.Duration)
-			}
-			for phase, took := range made.Phases {
-				if took > 0 {
-					if s.Phases == nil {
-						s.Phases = map[string]string{}
-					}
-					s.Phases[probe.PhaseNames[phase]] = written(took)
-				}
-			}
-			if !made.CertificateExpiry.IsZero() {
-				end := made.CertificateExpiry.UTC()
-				s.CertificateExpiry = &end
-			}
-			shown.Steps = append(shown.Steps, s)
+			shown.Steps = append(shown.Steps, tellStep(made))
 		}
 		runs = append(runs, shown)
 	}
 	return runs
 }
 
-func written(d time.Duration) string { return d.Round(time.Microsecond).String() }
+func tellStep(made probe.StepResult) step {
+	s := step{Name: made.Name, Made: made.Made, Reason: string(made.Reason), Detail: made.Detail, Status: made.Status}
+	if made.Made {
+		s.Duration = written(made.Duration)
+	}
+	for phase, took := range made.Phases {
+		if took <= 0 {
+			continue
+		}
+		if s.Phases == nil {
+			s.Phases = map[string]string{}
+		}
+		name := probe.PhaseNames[phase]
+		s.Phases[name] = written(took)
+		s.Parts = append(s.Parts, part{name, written(took), 100 * took.Seconds() / max(made.Duration, took).Seconds()})
+	}
+	if !made.CertificateExpiry.IsZero() {
+		end := made.CertificateExpiry.UTC()
+		s.CertificateExpiry = &end
+	}
+	return s
+}
+
+// written is a duration with three digits, which is as much as it means.
+func written(d time.Duration) string {
+	precision := time.Microsecond
+	for limit := time.Millisecond; d >= limit && limit <= time.Second; limit *= 10 {
+		precision = limit / 100
+	}
+	return d.Round(precision).String()
+}
 
 //go:embed page.html
 var pageText string

@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -249,7 +250,8 @@ func (m *member) start() {
 	j := &job{member: m, series: m.series, shown: m.shown, probe: checked, invalid: err}
 	// At every location at another moment.
 	identity := string(m.wanted.UID) + "/" + m.fleet.Location
-	m.fleet.Schedule.Set(m.key, identity, host(m.wanted.Probe), interval, j)
+	// Where the host is known only in the run, nobody shares its limit.
+	m.fleet.Schedule.Set(m.key, identity, cmp.Or(host(m.wanted.Probe), m.key), interval, j)
 }
 
 // stop takes the probe from the schedule and calls off its run.
@@ -265,20 +267,21 @@ func (m *member) touchpoint() types.NamespacedName {
 	return types.NamespacedName{Namespace: m.namespace, Name: m.name}
 }
 
-// Runs returns the last runs of a touchpoint, the latest first, and whether the fleet
-// knows it at all.
-func (f *Fleet) Runs(touchpoint types.NamespacedName) ([]probe.Result, bool) {
+// Runs returns the last runs of a touchpoint, the latest first, whether it is this
+// prober that makes them, and whether the fleet knows the touchpoint at all.
+func (f *Fleet) Runs(touchpoint types.NamespacedName) (runs []probe.Result, probing, known bool) {
 	f.mu.Lock()
 	m := f.members[touchpoint.Namespace][touchpoint.Name]
+	probing = m != nil && m.probing
 	f.mu.Unlock()
 	if m == nil {
-		return nil, false
+		return nil, false, false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	runs := slices.Clone(m.runs)
+	runs = slices.Clone(m.runs)
 	slices.Reverse(runs)
-	return runs, true
+	return runs, probing, true
 }
 
 // host is whom a probe visits first, for the limit per host; empty if that is known
@@ -367,7 +370,7 @@ func (j *job) record(result probe.Result) {
 	m.runs = append(m.runs, result)
 	m.mu.Unlock()
 	m.fleet.Report(m.touchpoint(), result)
-	if result.Outcome == before.Outcome && result.Reason == before.Reason {
+	if result.Outcome == before.Outcome && result.Reason == before.Reason && result.FailedStep == before.FailedStep {
 		return
 	}
 	level := slog.LevelInfo
@@ -376,5 +379,5 @@ func (j *job) record(result probe.Result) {
 		level = slog.LevelDebug
 	}
 	m.fleet.Log.Log(context.Background(), level, "outcome changed", "touchpoint", m.key, "outcome", result.Outcome, "reason", result.Reason,
-		"detail", result.Detail, "duration", result.Duration, "before", before.Outcome)
+		"step", result.FailedStep, "detail", result.Detail, "duration", result.Duration, "before", before.Outcome)
 }

@@ -334,6 +334,15 @@ func (w *Watcher) Told(ctx context.Context, key types.NamespacedName) (v1alpha1.
 	return touchpoint.Status.Probes[0], true
 }
 
+// DisplayName returns what people call a touchpoint, if that is more than its name.
+func (w *Watcher) DisplayName(ctx context.Context, key types.NamespacedName) string {
+	var touchpoint v1alpha1.Touchpoint
+	if err := w.cache.Get(ctx, key, &touchpoint, client.UnsafeDisableDeepCopy); err != nil {
+		return ""
+	}
+	return touchpoint.Spec.DisplayName
+}
+
 // choose finds the touchpoints to probe at a location among the objects of one namespace, and
 // what is promised for each. The objects belong to the cache: they, and the parts
 // of them that it returns, must not be changed.
