@@ -80,6 +80,7 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts an API server")
 	}
+	t.Parallel()
 	ctx := t.Context()
 	cluster, err := localstack.StartControlPlane(ctx, localstack.ControlPlaneOptions{})
 	if err != nil {

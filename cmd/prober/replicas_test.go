@@ -163,6 +163,7 @@ func TestReplicas(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts an API server, and takes minutes")
 	}
+	t.Parallel()
 	const touchpoints, interval = 60, 15 * time.Second
 	ctx := t.Context()
 	cluster, err := localstack.StartControlPlane(ctx, localstack.ControlPlaneOptions{})
