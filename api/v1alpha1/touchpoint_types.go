@@ -708,6 +708,7 @@ func ProbeFieldOwner(location Name) string { return "sojourn-prober-" + string(l
 // +kubebuilder:printcolumn:name="Channel",type=string,JSONPath=`.spec.channel`
 // +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.class`
 // +kubebuilder:printcolumn:name="Measured by",type=string,JSONPath=`.status.measuredBy`
+// +kubebuilder:printcolumn:name="Failing",type=string,JSONPath=`.status.probes[?(@.outcome!="Success")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.team`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
