@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // The benchmark's server is a process of its own, or its CPU would be counted as
@@ -31,7 +33,8 @@ func TestMain(m *testing.M) {
 		os.Stdin.Read(make([]byte, 1)) // until the benchmark ends
 		return
 	}
-	os.Exit(m.Run())
+	// Whatever a test does to a visit, it leaves no goroutine.
+	goleak.VerifyTestMain(m)
 }
 
 func BenchmarkRun(b *testing.B) {

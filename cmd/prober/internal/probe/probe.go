@@ -61,11 +61,6 @@ const (
 	ReasonDenied Reason = "denied"
 )
 
-// FailureReasons lists every reason of a failure.
-var FailureReasons = []Reason{
-	ReasonAssertion, ReasonBody, ReasonConnect, ReasonDenied, ReasonDNS, ReasonRedirect, ReasonStatus, ReasonTimeout, ReasonTLS,
-}
-
 // Reasons of errors.
 const (
 	// ReasonConfig means that the configuration cannot work.
