@@ -152,6 +152,17 @@ func TestInstall(t *testing.T) {
 		applyTwice(t, api, render(t, "samples"))
 		warned.none(t)
 	})
+	// Of the namespace that the samples made.
+	t.Run("config/values", func(t *testing.T) {
+		objects := render(t, "values")
+		applyTwice(t, api, objects)
+		warned.none(t)
+		for _, w := range workloads(t, objects) {
+			if lists := slices.Contains(w.container().Args, "--values-namespaces=shop"); lists != (w.container().Name == "prober") {
+				t.Errorf("%s lists the namespace: %t", w.name, lists)
+			}
+		}
+	})
 }
 
 // applyTwice applies objects, and again: the second time nothing may change, or every

@@ -126,7 +126,7 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	for _, file := range []string{"prober_role.yaml", "user_roles.yaml"} {
 		apply(t, api, "../../config/rbac/"+file)
 	}
-	apply(t, api, "../../config/prober/values/values_role.yaml")
+	apply(t, api, "../../config/values/values_role.yaml")
 
 	var accepted atomic.Value
 	accepted.Store(password)
