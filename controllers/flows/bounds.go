@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/functions"
+	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -134,4 +135,60 @@ func prices() cel.ProgramOption {
 		}))
 	}
 	return cel.CostTrackerOptions(options...)
+}
+
+// comparison compares lists and maps only up to a size. A list of the same list eight
+// times, and so on, is small to make and endless to compare.
+type comparison struct{ interpreter.InterpretableCall }
+
+// boundComparisons puts itself in the place of CEL's own comparisons.
+func boundComparisons(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	call, is := i.(interpreter.InterpretableCall)
+	if !is {
+		return i, nil
+	}
+	switch call.Function() {
+	case operators.Equals, operators.NotEquals, operators.In:
+		return &comparison{call}, nil
+	}
+	return i, nil
+}
+
+// Eval is asked by those who do not know of frames.
+func (c *comparison) Eval(names interpreter.Activation) ref.Val {
+	return c.Exec(interpreter.AsFrame(names))
+}
+
+// Exec compares.
+func (c *comparison) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	left := c.Args()[0].Exec(frame)
+	if types.IsUnknownOrError(left) {
+		return left
+	}
+	right := c.Args()[1].Exec(frame)
+	if types.IsUnknownOrError(right) {
+		return right
+	}
+	if holds(left) && holds(right) && tooLarge(left, right) {
+		return errCost
+	}
+	switch c.Function() {
+	case operators.Equals:
+		return types.Equal(left, right)
+	case operators.NotEquals:
+		return types.Bool(types.Equal(left, right) != types.True)
+	}
+	if within, is := right.(traits.Container); is {
+		return within.Contains(left)
+	}
+	return types.MaybeNoSuchOverloadErr(right)
+}
+
+// holds says whether a value is made of others.
+func holds(value ref.Val) bool {
+	switch value.(type) {
+	case traits.Lister, traits.Mapper:
+		return true
+	}
+	return false
 }

@@ -164,7 +164,7 @@ func (s *scope) compile(text string, answer bool, want *cel.Type, remedy string)
 	if want != nil && !ast.OutputType().IsExactType(want) && !ast.OutputType().IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("line 1, column 1: the expression is of type %s; %s", cel.FormatCELType(ast.OutputType()), remedy)
 	}
-	program, err := env.Program(ast, cel.CostLimit(costLimit), prices(), cel.InterruptCheckFrequency(interruptEvery), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(ast, cel.CostLimit(costLimit), prices(), cel.CustomDecoratorV2(boundComparisons), cel.InterruptCheckFrequency(interruptEvery), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, err
 	}

@@ -137,6 +137,12 @@ func TestEvaluate(t *testing.T) {
 		`has(json.token)`:                                 false,
 		`true || json.token == ''`:                        true,
 		`json.token == ''`:                                "no such key: token",
+		`json.items == [1, 'two']`:                        true,
+		`json.items != [1, 'two']`:                        false,
+		`json == {'items': json.items}`:                   false,
+		`status in [json.id, 201]`:                        true,
+		`'a' in headers && !('b' in headers)`:             true,
+		`[1] in [json.items, [1]]`:                        true,
 		`headers['b'] == ''`:                              "no such key: b",
 		`json.items[2] == 0`:                              "index out of bounds: 2",
 		`json.items[1] < 5`:                               "no such overload",
@@ -164,6 +170,14 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
+// nested is an expression on x, a list of the same list eight times, forty times over.
+func nested(expression string) string {
+	for range 40 {
+		expression = `[[x,x,x,x,x,x,x,x]].exists(x, ` + expression + `)`
+	}
+	return `[1].exists(x, ` + expression + `)`
+}
+
 // What would take all memory, or minutes, is refused before it does so.
 func TestMeasure(t *testing.T) {
 	answer := names{NameBody: strings.Repeat("x", 1<<20), NameHeaders: map[string]string{}}
@@ -177,6 +191,7 @@ func TestMeasure(t *testing.T) {
 		many + `.exists(x, urlEncode(body) == '')`,
 		many + `.exists(x, '%s'.format([body]) == '')`,
 		many + `.exists(x, body.size() == 0)`,
+		nested(`x == x`), nested(`x != x`), nested(`x in [x]`),
 		many + `.exists(x, ` + many + `.exists(y, int(body) == 1))`,
 	} {
 		t.Run(text, func(t *testing.T) {
