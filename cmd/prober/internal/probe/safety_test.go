@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,28 +87,37 @@ func TestNastyServers(t *testing.T) {
 		probe  string
 		reason Reason
 	}{
-		"slow loris":         {fmt.Sprintf(`{timeout: 400ms, http: {url: "http://%s"}}`, slowHead), ReasonTimeout},
-		"slow body":          {fmt.Sprintf(`{timeout: 400ms, http: {url: "%s/dribble"}}`, plain.URL), ReasonTimeout},
-		"endless body":       {fmt.Sprintf(`{http: {url: "%s/endless"}}`, plain.URL), ReasonBody},
-		"the same, kept":     {fmt.Sprintf(`{steps: [{name: a, http: {url: "%s/endless"}, assertions: [{expression: "body != ''"}]}]}`, plain.URL), ReasonBody},
-		"endless redirects":  {fmt.Sprintf(`{http: {url: "%s/loop"}}`, plain.URL), ReasonRedirect},
-		"connection reset":   {fmt.Sprintf(`{http: {url: "http://%s"}}`, reset), ReasonConnect},
-		"half-open TLS":      {fmt.Sprintf(`{timeout: 400ms, http: {url: "https://%s"}}`, halfTLS), ReasonTimeout},
-		"10,000 headers":     {fmt.Sprintf(`{http: {url: "%s/headers"}}`, plain.URL), ReasonStatus},
-		"gzip bomb":          {fmt.Sprintf(`{http: {url: "%s/bomb"}}`, plain.URL), ReasonBody},
-		"silent TCP":         {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, tcp: {address: "%s", expect: hello}}`, silent)), ReasonTimeout},
-		"silent TLS":         {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, tls: {address: "%s"}}`, silent)), ReasonTimeout},
-		"silent gRPC":        {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, grpc: {address: "%s"}}`, silent)), ReasonTimeout},
-		"silent gRPC, TLS":   {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, grpc: {address: "%s", tls: {}}}`, silent)), ReasonTimeout},
-		"gRPC that resets":   {fmt.Sprintf(`{steps: [{name: a, grpc: {address: "%s"}}]}`, reset), ReasonConnect},
-		"silent name server": {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, dns: {name: a.example, server: %q}}`, deaf.LocalAddr())), ReasonTimeout},
-		"no name server":     {fmt.Sprintf(steps, `{name: a, dns: {name: a.example, server: "127.0.0.1:9"}}`), ReasonDNS},
+		"slow loris":          {fmt.Sprintf(`{timeout: 400ms, http: {url: "http://%s"}}`, slowHead), ReasonTimeout},
+		"slow body":           {fmt.Sprintf(`{timeout: 400ms, http: {url: "%s/dribble"}}`, plain.URL), ReasonTimeout},
+		"endless body":        {fmt.Sprintf(`{http: {url: "%s/endless"}}`, plain.URL), ReasonBody},
+		"the same, kept":      {fmt.Sprintf(`{steps: [{name: a, http: {url: "%s/endless"}, assertions: [{expression: "body != ''"}]}]}`, plain.URL), ReasonBody},
+		"endless redirects":   {fmt.Sprintf(`{http: {url: "%s/loop"}}`, plain.URL), ReasonRedirect},
+		"connection reset":    {fmt.Sprintf(`{http: {url: "http://%s"}}`, reset), ReasonConnect},
+		"half-open TLS":       {fmt.Sprintf(`{timeout: 400ms, http: {url: "https://%s"}}`, halfTLS), ReasonTimeout},
+		"10,000 headers":      {fmt.Sprintf(`{http: {url: "%s/headers"}}`, plain.URL), ReasonStatus},
+		"gzip bomb":           {fmt.Sprintf(`{http: {url: "%s/bomb"}}`, plain.URL), ReasonBody},
+		"the same, looked at": {fmt.Sprintf(`{steps: [{name: a, http: {url: "%s/bomb"}, assertions: [{expression: "body != ''"}]}]}`, plain.URL), ReasonBody},
+		"silent TCP":          {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, tcp: {address: "%s", expect: hello}}`, silent)), ReasonTimeout},
+		"silent TLS":          {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, tls: {address: "%s"}}`, silent)), ReasonTimeout},
+		"silent gRPC":         {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, grpc: {address: "%s"}}`, silent)), ReasonTimeout},
+		"silent gRPC, TLS":    {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, grpc: {address: "%s", tls: {}}}`, silent)), ReasonTimeout},
+		"gRPC that resets":    {fmt.Sprintf(`{steps: [{name: a, grpc: {address: "%s"}}]}`, reset), ReasonConnect},
+		"silent name server":  {fmt.Sprintf(steps, fmt.Sprintf(`{name: a, dns: {name: a.example, server: %q}}`, deaf.LocalAddr())), ReasonTimeout},
+		"no name server":      {fmt.Sprintf(steps, `{name: a, dns: {name: a.example, server: "127.0.0.1:9"}}`), ReasonDNS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			p := compile(t, Options{Guard: anywhere}, nil, test.probe)
+			var memory, after runtime.MemStats
+			runtime.ReadMemStats(&memory)
 			begin := time.Now()
 			result := p.Run(t.Context())
+			runtime.ReadMemStats(&after)
+			// The server's part included; the bomb is 64 MiB, and a buffer that holds it
+			// has grown through as much again.
+			if took := after.TotalAlloc - memory.TotalAlloc; took > 32<<20 {
+				t.Errorf("took %d MiB", took>>20)
+			}
 			if result.Outcome != OutcomeFailure || result.Reason != test.reason {
 				t.Errorf("%s %s (%s), want a failure by %s", result.Outcome, result.Reason, result.Detail, test.reason)
 			}
