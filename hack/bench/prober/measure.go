@@ -411,8 +411,8 @@ func (b *bench) soak(ctx context.Context, l load, length time.Duration) error {
 	if err := p.await(ctx, l); err != nil {
 		return err
 	}
-	fmt.Printf("%8s %10s %12s %12s %14s %12s\n", "minute", "most MiB", "heap MiB", "goroutines", "CPU µs/probe", "p99 late")
-	var most []int
+	fmt.Printf("%8s %10s %10s %12s %8s %14s %12s\n", "minute", "most MiB", "heap MiB", "goroutines", "files", "CPU µs/probe", "p99 late")
+	var resident, goroutines, files []int
 	for begin := time.Now(); time.Since(begin) < length; {
 		f, err := p.watch(ctx, time.Minute)
 		if err != nil {
@@ -422,15 +422,21 @@ func (b *bench) soak(ctx context.Context, l load, length time.Duration) error {
 		if err != nil {
 			return err
 		}
-		most = append(most, f.resident)
-		fmt.Printf("%8.0f %10.1f %12.1f %12.0f %14.1f %12s\n", time.Since(begin).Minutes(), mib(f.resident),
-			s.values["go_memstats_heap_inuse_bytes"]/(1<<20), s.values["go_goroutines"], f.perProbe(), f.lateness)
+		resident = append(resident, f.resident)
+		goroutines = append(goroutines, int(s.values["go_goroutines"]))
+		files = append(files, int(s.values["process_open_fds"]))
+		fmt.Printf("%8.0f %10.1f %10.1f %12d %8d %14.1f %12s\n", time.Since(begin).Minutes(), mib(f.resident),
+			s.values["go_memstats_heap_inuse_bytes"]/(1<<20), goroutines[len(goroutines)-1], files[len(files)-1], f.perProbe(), f.lateness)
 	}
-	if len(most) < 6 {
+	third := len(resident) / 3
+	if third < 2 {
 		return nil
 	}
-	third := len(most) / 3
-	early, late := maximum(most[:third]), maximum(most[len(most)-third:])
-	fmt.Printf("most in the first third %.1f MiB, in the last %.1f MiB\n", mib(early), mib(late))
+	early := func(of []int) int { return maximum(of[:third]) }
+	late := func(of []int) int { return maximum(of[len(of)-third:]) }
+	fmt.Printf("\n%-22s %12s %12s\n", fmt.Sprintf("most within %s", length), "first third", "last third")
+	fmt.Printf("%-22s %12.1f %12.1f\n", "resident MiB", mib(early(resident)), mib(late(resident)))
+	fmt.Printf("%-22s %12d %12d\n", "goroutines", early(goroutines), late(goroutines))
+	fmt.Printf("%-22s %12d %12d\n", "open files", early(files), late(files))
 	return nil
 }

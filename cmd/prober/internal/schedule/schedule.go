@@ -27,7 +27,7 @@ const maxIdle = 64
 // the durations that they measure.
 const (
 	together = 4
-	ahead    = 25 * time.Millisecond
+	ahead    = 50 * time.Millisecond
 )
 
 // Job is what a Scheduler runs. Allowed, Overlapped and Starved are called while

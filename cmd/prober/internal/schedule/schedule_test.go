@@ -117,8 +117,9 @@ func TestPhaseSpread(t *testing.T) {
 		perSecond := map[int64]int{}
 		for i, w := range works {
 			begins := w.begun()
-			if len(begins) != 1 {
-				t.Fatalf("job %d ran %d times in one interval", i, len(begins))
+			// The next run may begin a moment early, before the interval ends.
+			if len(begins) == 0 || len(begins) > 1 && begins[1].Sub(begins[0]) < interval-ahead {
+				t.Fatalf("job %d ran at %s in one interval", i, begins)
 			}
 			perMoment[begins[0].UnixMilli()/10]++
 			perSecond[begins[0].Unix()]++
