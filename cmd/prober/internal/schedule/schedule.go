@@ -12,7 +12,6 @@ import (
 	"container/list"
 	"context"
 	"hash/fnv"
-	"slices"
 	"sync"
 	"time"
 )
@@ -154,6 +153,7 @@ func (s *Scheduler) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.dismiss()
 			s.runs.Wait()
 			return
 		case <-timer.C:
@@ -239,30 +239,23 @@ func (s *Scheduler) give(r run) {
 // work makes runs until there are enough idle workers, or the end.
 func (s *Scheduler) work(r run) {
 	next := make(chan run, 1)
-	for {
+	for more := true; more; {
 		r.job.Run(r.ctx)
 		if !s.done(r, next) {
 			return
 		}
-		select {
-		case r = <-next:
-		case <-s.ctx.Done():
-			if s.resign(next) {
-				return
-			}
-			r = <-next
-		}
+		r, more = <-next
 	}
 }
 
-// resign takes a worker from the idle ones. If it is not among them, a run is on its
-// way to it.
-func (s *Scheduler) resign(next chan run) bool {
+// dismiss sends the idle workers home. Since ctx has ended, there will be no others.
+func (s *Scheduler) dismiss() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := len(s.idle)
-	s.idle = slices.DeleteFunc(s.idle, func(c chan run) bool { return c == next })
-	return len(s.idle) < before
+	for _, next := range s.idle {
+		close(next)
+	}
+	s.idle = nil
 }
 
 // done ends a run, and tells whether its worker shall wait for another.
