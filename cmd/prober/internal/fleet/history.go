@@ -11,23 +11,25 @@ import (
 const runsKept = 10
 
 // history is the last runs of a touchpoint. Ten of each of ten thousand touchpoints
-// would be a fifth of a prober's memory as probe.Results: they are kept in half of it.
+// would be a third of a prober's memory as probe.Results.
 type history struct {
-	runs []past // a ring, once it is full
-	next int    // where the next one goes
+	runs  []past     // a ring, once it is full
+	next  int        // where the next one goes
+	steps []pastStep // of all runs, width for each
+	width int
 }
 
 type past struct {
-	start   int64 // nanoseconds since 1970
-	steps   []pastStep
+	start   int64    // nanoseconds since 1970
 	trouble *trouble // nil: it succeeded
 	took    micros
+	steps   int32
 }
 
 type pastStep struct {
 	name    string
-	expiry  int64 // seconds since 1970; 0: there was no certificate
 	trouble *trouble
+	expiry  int64 // seconds since 1970; 0: there was no certificate
 	took    micros
 	phases  [len(probe.PhaseNames)]micros
 	status  int16
@@ -52,13 +54,23 @@ func short(d time.Duration) micros {
 func (m micros) long() time.Duration { return time.Duration(m) * time.Microsecond }
 
 func (h *history) add(result probe.Result) {
-	run := past{start: result.Start.UnixNano(), took: short(result.Duration)}
+	if h.runs == nil {
+		// All touchpoints come to so many.
+		h.runs = make([]past, 0, runsKept)
+	}
+	at := len(h.runs)
+	if at < runsKept {
+		h.runs = h.runs[:at+1]
+	} else {
+		at, h.next = h.next, (h.next+1)%runsKept
+	}
+	run := past{start: result.Start.UnixNano(), took: short(result.Duration), steps: int32(len(result.Steps))}
 	if result.Outcome != probe.OutcomeSuccess {
 		run.trouble = &trouble{result.Outcome, result.Reason, result.Detail, result.FailedStep}
 	}
-	if len(result.Steps) > 0 {
-		run.steps = make([]pastStep, len(result.Steps))
-	}
+	h.runs[at] = run
+	h.widen(len(result.Steps))
+	steps := h.stepsOf(at)
 	for i := range result.Steps {
 		from := &result.Steps[i]
 		to := pastStep{name: from.Name, took: short(from.Duration), status: int16(min(from.Status, math.MaxInt16)), made: from.Made}
@@ -71,14 +83,24 @@ func (h *history) add(result probe.Result) {
 		if !from.CertificateExpiry.IsZero() {
 			to.expiry = from.CertificateExpiry.Unix()
 		}
-		run.steps[i] = to
+		steps[i] = to
 	}
-	if len(h.runs) < runsKept {
-		h.runs = append(h.runs, run)
+}
+
+// widen makes room for so many steps of each run.
+func (h *history) widen(width int) {
+	if width <= h.width {
 		return
 	}
-	h.runs[h.next] = run
-	h.next = (h.next + 1) % runsKept
+	steps := make([]pastStep, runsKept*width)
+	for i := range runsKept {
+		copy(steps[i*width:], h.steps[i*h.width:][:h.width])
+	}
+	h.steps, h.width = steps, width
+}
+
+func (h *history) stepsOf(run int) []pastStep {
+	return h.steps[run*h.width:][:h.runs[run].steps]
 }
 
 // latest tells what the last run came to; empty if there was none.
@@ -97,17 +119,18 @@ func (h *history) latest() (probe.Outcome, probe.Reason) {
 func (h *history) results() []probe.Result {
 	results := make([]probe.Result, 0, len(h.runs))
 	for i := range h.runs {
-		results = append(results, h.runs[(h.next+len(h.runs)-1-i)%len(h.runs)].result())
+		results = append(results, h.result((h.next+len(h.runs)-1-i)%len(h.runs)))
 	}
 	return results
 }
 
-func (p *past) result() probe.Result {
+func (h *history) result(at int) probe.Result {
+	p := &h.runs[at]
 	result := probe.Result{Outcome: probe.OutcomeSuccess, Start: time.Unix(0, p.start), Duration: p.took.long()}
 	if t := p.trouble; t != nil {
 		result.Outcome, result.Reason, result.Detail, result.FailedStep = t.outcome, t.reason, t.detail, t.failedStep
 	}
-	for _, from := range p.steps {
+	for _, from := range h.stepsOf(at) {
 		to := probe.StepResult{Name: from.name, Made: from.made, Status: int(from.status), Duration: from.took.long()}
 		if from.trouble != nil {
 			to.Reason, to.Detail = from.trouble.reason, from.trouble.detail
