@@ -143,7 +143,9 @@ func newBench(ctx context.Context) (_ *bench, err error) {
 		return nil, err
 	}
 	b.binary = filepath.Join(b.dir, "prober")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "github.com/sojourn-dev/sojourn/cmd/prober")
+	// As the image holds it.
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "github.com/sojourn-dev/sojourn/cmd/prober")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the prober: %w\n%s", err, out)
 	}

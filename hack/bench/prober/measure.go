@@ -162,7 +162,11 @@ func (b *bench) startProber(ctx context.Context, l load) (*prober, error) {
 		p.stop()
 		return nil, errors.New("the prober does not serve metrics")
 	}
-	return p, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *prober) stop() {
