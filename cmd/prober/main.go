@@ -29,8 +29,10 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
 		// Nearly all memory is what touchpoints hold for as long as they exist. To
-		// collect at half as much garbage costs a few per cent of the CPU time.
-		debug.SetGCPercent(50)
+		// collect already at two fifths as much garbage saves a third of the heap. All in
+		// all, collecting takes a twentieth of the CPU time of HTTP visits, and an eighth
+		// of that of HTTPS.
+		debug.SetGCPercent(40)
 	}
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "prober:", err)
