@@ -29,8 +29,9 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
 		// Nearly all memory is what touchpoints hold for as long as they exist. To
-		// collect at half as much garbage costs a few per cent of the CPU time.
-		debug.SetGCPercent(50)
+		// collect already at two fifths as much garbage saves a third of the heap. To
+		// collect at a half takes 4 % of the CPU time of HTTP visits, 11 % of that of HTTPS.
+		debug.SetGCPercent(40)
 	}
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "prober:", err)

@@ -19,7 +19,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/kubernetes"
+	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
@@ -174,11 +175,18 @@ func newProber(o options) (*prober, error) {
 	if p.reporter, err = report.New(o.Config, report.Options{Location: o.Location, Told: p.watcher.Told, Log: o.Log}); err != nil {
 		return nil, err
 	}
-	clients, err := kubernetes.NewForConfig(o.Config)
+	tokens, err := authentication.NewForConfig(o.Config)
 	if err != nil {
 		return nil, err
 	}
-	p.pages = debug.Handler(debug.Options{Client: clients, Runs: p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log})
+	access, err := authorization.NewForConfig(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	p.pages = debug.Handler(debug.Options{
+		Tokens: tokens.TokenReviews(), Access: access.SubjectAccessReviews(),
+		Runs: p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log,
+	})
 	for _, l := range []struct {
 		flag, address string
 		to            *net.Listener

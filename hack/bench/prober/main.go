@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ import (
 const usage = `Measure what probing costs, beside blackbox_exporter.
 
   go run ./hack/bench/prober                    1,000 and 10,000 touchpoints, HTTP and HTTPS
-  go run ./hack/bench/prober --only 'https'     some of the cases
+  go run ./hack/bench/prober --only '^https'    some of the cases
   go run ./hack/bench/prober --soak 30m         10,000 touchpoints over HTTP for half an
                                                 hour: does memory grow?
 
@@ -70,7 +71,7 @@ var loads = []load{
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "run only the cases whose name, such as https-10000, contains this")
+	flag.StringVar(&o.only, "only", "", "run only the cases whose name, such as https-10000, this regular expression matches")
 	flag.DurationVar(&o.window, "window", 40*time.Second, "how long to measure the prober in each case; whole intervals at least")
 	flag.DurationVar(&o.soak, "soak", 0, "instead, run 10,000 touchpoints over HTTP for so long, and watch the memory")
 	flag.StringVar(&o.serve, "serve", "", "internal: be the server that is visited; its files go into this folder")
@@ -94,6 +95,10 @@ func run(ctx context.Context, o options) error {
 	if runtime.GOOS != "linux" {
 		return fmt.Errorf("the processes' CPU and memory are read from /proc, which %s lacks", runtime.GOOS)
 	}
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return fmt.Errorf("--only: %w", err)
+	}
 	ctrl.SetLogger(logr.Discard())
 	b, err := newBench(ctx)
 	if err != nil {
@@ -105,7 +110,7 @@ func run(ctx context.Context, o options) error {
 	}
 	var rows []row
 	for _, l := range loads {
-		if !strings.Contains(l.String(), o.only) {
+		if !only.MatchString(l.String()) {
 			continue
 		}
 		r, err := b.measure(ctx, l, o.window)
@@ -138,7 +143,9 @@ func newBench(ctx context.Context) (_ *bench, err error) {
 		return nil, err
 	}
 	b.binary = filepath.Join(b.dir, "prober")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "github.com/sojourn-dev/sojourn/cmd/prober")
+	// As the image holds it.
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "github.com/sojourn-dev/sojourn/cmd/prober")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the prober: %w\n%s", err, out)
 	}

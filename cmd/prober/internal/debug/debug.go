@@ -17,7 +17,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
@@ -28,8 +29,11 @@ const reviewsPerSecond = 5
 
 // Options shapes the page.
 type Options struct {
-	// Client asks the API server who somebody is, and whether they may.
-	Client kubernetes.Interface
+	// Tokens and Access ask the API server who somebody is, and whether they may. They
+	// are not a whole kubernetes.Interface: its clients of every kind there is would make
+	// the program a fifth larger.
+	Tokens authentication.TokenReviewInterface
+	Access authorization.SubjectAccessReviewInterface
 	// Runs returns the last runs of a touchpoint, the latest first, whether this prober
 	// makes them, and whether the touchpoint is known here.
 	Runs func(touchpoint types.NamespacedName) (runs []probe.Result, probing, known bool)
@@ -99,7 +103,7 @@ func (p *pages) admit(r *http.Request, touchpoint types.NamespacedName) (int, st
 	if !p.pace.Allow() {
 		return http.StatusTooManyRequests, "too many requests; try again in a second"
 	}
-	review, err := p.Client.AuthenticationV1().TokenReviews().Create(r.Context(), &authenticationv1.TokenReview{
+	review, err := p.Tokens.Create(r.Context(), &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -114,7 +118,7 @@ func (p *pages) admit(r *http.Request, touchpoint types.NamespacedName) (int, st
 	for name, values := range user.Extra {
 		extra[name] = authorizationv1.ExtraValue(values)
 	}
-	access, err := p.Client.AuthorizationV1().SubjectAccessReviews().Create(r.Context(), &authorizationv1.SubjectAccessReview{
+	access, err := p.Access.Create(r.Context(), &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{
 			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
 			ResourceAttributes: &authorizationv1.ResourceAttributes{

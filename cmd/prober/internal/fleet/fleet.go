@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,9 +65,6 @@ type Options struct {
 	Forget func(touchpoint types.NamespacedName)
 	Log    *slog.Logger
 }
-
-// runsKept is how many runs of a touchpoint are remembered.
-const runsKept = 10
 
 // Fleet is all touchpoints of this prober's location.
 type Fleet struct {
@@ -194,8 +190,8 @@ type member struct {
 	probing bool
 
 	mu   sync.Mutex
-	open bool           // the first run need not wait any longer
-	runs []probe.Result // the last ones, the latest at the end
+	open bool // the first run need not wait any longer
+	runs history
 }
 
 // assign does what the role asks for.
@@ -279,9 +275,7 @@ func (f *Fleet) Runs(touchpoint types.NamespacedName) (runs []probe.Result, prob
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	runs = slices.Clone(m.runs)
-	slices.Reverse(runs)
-	return runs, probing, true
+	return m.runs.results(), probing, true
 }
 
 // host is whom a probe visits first, for the limit per host; empty if that is known
@@ -360,24 +354,18 @@ func (j *job) record(result probe.Result) {
 	m := j.member
 	j.series.Observe(result)
 	m.mu.Lock()
-	var before probe.Result
-	if len(m.runs) > 0 {
-		before = m.runs[len(m.runs)-1]
-	}
-	if len(m.runs) == runsKept {
-		m.runs = append(m.runs[:0], m.runs[1:]...)
-	}
-	m.runs = append(m.runs, result)
+	before, reason, step := m.runs.latest()
+	m.runs.add(result)
 	m.mu.Unlock()
 	m.fleet.Report(m.touchpoint(), result)
-	if result.Outcome == before.Outcome && result.Reason == before.Reason && result.FailedStep == before.FailedStep {
+	if result.Outcome == before && result.Reason == reason && result.FailedStep == step {
 		return
 	}
 	level := slog.LevelInfo
-	if before.Outcome == "" && result.Outcome == probe.OutcomeSuccess {
+	if before == "" && result.Outcome == probe.OutcomeSuccess {
 		// All is well from the start, for thousands of touchpoints.
 		level = slog.LevelDebug
 	}
 	m.fleet.Log.Log(context.Background(), level, "outcome changed", "touchpoint", m.key, "outcome", result.Outcome, "reason", result.Reason,
-		"step", result.FailedStep, "detail", result.Detail, "duration", result.Duration, "before", before.Outcome)
+		"step", result.FailedStep, "detail", result.Detail, "duration", result.Duration, "before", before)
 }

@@ -110,8 +110,10 @@ func (m *meter) Read(b []byte) (int, error) {
 }
 
 func (c *Client) newHTTP(from *flows.Step, values Values, secure security) (*httpAction, error) {
-	h := &httpAction{Step: from, tls: secure, method: from.HTTP.Method}
-	h.header = http.Header{"User-Agent": {c.UserAgent}, "Accept": {"*/*"}}
+	h := &httpAction{Step: from, tls: secure, method: from.HTTP.Method, header: c.header}
+	if from.HTTP.Body != nil || len(from.HTTP.Headers) > 0 {
+		h.header = c.header.Clone()
+	}
 	if from.HTTP.Body != nil {
 		h.method = cmp.Or(h.method, http.MethodPost)
 		h.header.Set("Content-Type", cmp.Or(from.HTTP.Body.ContentType, "application/json"))
@@ -130,6 +132,9 @@ func (c *Client) newHTTP(from *flows.Step, values Values, secure security) (*htt
 		if h.target, failed = h.address(func(value flows.Value) (string, *failure) { return constant(value, values), nil }); failed != nil {
 			return nil, failed.err
 		}
+	}
+	if len(from.HTTP.Headers) == 0 {
+		return h, nil
 	}
 	// The first of a name replaces our own default, each further one is added.
 	given := http.Header{}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"time"
 
@@ -133,6 +134,8 @@ type Phases [phaseCount]time.Duration
 type Client struct {
 	Options
 	dialer net.Dialer
+	// header is what every request has that is not told otherwise. It is only read.
+	header http.Header
 }
 
 // Options shapes a Client.
@@ -161,6 +164,7 @@ func NewClient(options Options) *Client {
 		Options: options,
 		// No visit lives long enough for keep-alive packets.
 		dialer: net.Dialer{Resolver: options.Resolver, KeepAlive: -1},
+		header: http.Header{"User-Agent": {options.UserAgent}, "Accept": {"*/*"}},
 	}
 }
 

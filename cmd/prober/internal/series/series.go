@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -34,14 +33,6 @@ const (
 // zerosFor is how long a reason's series stays at zero at most when it first occurs.
 const zerosFor = 5 * time.Minute
 
-// Limits of a native histogram: latencies of one touchpoint rarely need more than
-// thirty buckets at this resolution, and a wild one must not grow without end.
-const (
-	nativeFactor     = 1.1
-	nativeMaxBuckets = 160
-	nativeMinReset   = time.Hour
-)
-
 // Set holds the series of all touchpoints. It is a prometheus.Gatherer.
 type Set struct {
 	location string
@@ -50,6 +41,9 @@ type Set struct {
 	// words holds the label pairs of what many touchpoints have in common: locations,
 	// namespaces, outcomes, reasons, steps, phases.
 	words sync.Map // of *dto.LabelPair by [2]string
+	// Those of the outcomes, in the order of probe.Outcomes, and of the phases.
+	outcomes [outcomes]*dto.LabelPair
+	phases   [len(probe.PhaseNames)]*dto.LabelPair
 
 	mu          sync.Mutex
 	touchpoints map[name]*Touchpoint
@@ -58,30 +52,48 @@ type Set struct {
 
 type name struct{ namespace, touchpoint string }
 
+// outcomes is how many outcomes there are.
+const outcomes = 3
+
 // New returns an empty set. The location becomes a label of every series. Shown tells
 // whether everybody who scrapes has done so twice since a time.
 func New(location string, shown func(since, now time.Time) bool) *Set {
-	return &Set{location: location, shown: shown, touchpoints: map[name]*Touchpoint{}}
+	s := &Set{location: location, shown: shown, touchpoints: map[name]*Touchpoint{}}
+	for i, outcome := range probe.Outcomes {
+		s.outcomes[i] = s.word("outcome", string(outcome))
+	}
+	for i, phase := range probe.PhaseNames {
+		s.phases[i] = s.word("phase", phase)
+	}
+	return s
 }
 
-// Touchpoint holds the series of one touchpoint.
+// Touchpoint holds the series of one touchpoint. There are thousands of them, so it
+// holds no label sets but those that each needs of its own.
 type Touchpoint struct {
-	set       *Set
-	name      name
-	labels    []*dto.LabelPair
-	runLabels [][]*dto.LabelPair // in the order of probe.Outcomes
-	created   *timestamppb.Timestamp
+	set                  *Set
+	name                 name
+	location, ns, itself *dto.LabelPair
 
 	// One lock for all, so that no scrape sees a run without its duration: rules
 	// would take it for a slow one.
 	mu         sync.Mutex
-	runs       []uint64 // in the order of probe.Outcomes
-	duration   prometheus.Histogram
+	created    time.Time
+	runs       [outcomes]uint64 // in the order of probe.Outcomes
+	duration   histogram
 	thresholds []float64
-	native     bool
 	lastRun    time.Time
 	failures   []failures // of the reasons that occurred
 	steps      []step
+}
+
+// with are the touchpoint's labels and more; those stand between the namespace and the
+// touchpoint in alphabetical order, as the formats want them.
+func (t *Touchpoint) with(more ...*dto.LabelPair) []*dto.LabelPair {
+	labels := make([]*dto.LabelPair, 0, 3+len(more))
+	labels = append(labels, t.location, t.ns)
+	labels = append(labels, more...)
+	return append(labels, t.itself)
 }
 
 // failures counts those of one reason. Nine more series for each touchpoint, nearly
@@ -90,7 +102,7 @@ type Touchpoint struct {
 // Prometheus sees no increase of a counter born at 1.
 type failures struct {
 	reason probe.Reason
-	labels []*dto.LabelPair
+	label  *dto.LabelPair
 	count  uint64
 	first  time.Time
 	open   bool
@@ -98,30 +110,25 @@ type failures struct {
 
 // step is what the last visit that made a step told of it.
 type step struct {
-	name        string
-	labels      []*dto.LabelPair
-	phaseLabels [len(probe.PhaseNames)][]*dto.LabelPair
-	last        probe.StepResult
+	name     string
+	label    *dto.LabelPair
+	made     bool
+	duration time.Duration
+	phases   probe.Phases
+	expiry   time.Time // of the certificate; zero: there was none
 }
 
 // Add shows a touchpoint's series, all at zero. Adding it anew starts them anew.
 func (s *Set) Add(namespace, touchpoint string, thresholds []float64) *Touchpoint {
-	// In alphabetical order, as the formats want them.
-	location, ns, tp := s.word("location", s.location), s.word("namespace", namespace), label("touchpoint", touchpoint)
 	t := &Touchpoint{
-		set:     s,
-		name:    name{namespace, touchpoint},
-		labels:  []*dto.LabelPair{location, ns, tp},
-		created: timestamppb.Now(),
-		runs:    make([]uint64, len(probe.Outcomes)),
-	}
-	for _, outcome := range probe.Outcomes {
-		t.runLabels = append(t.runLabels, []*dto.LabelPair{location, ns, s.word("outcome", string(outcome)), tp})
+		set:      s,
+		name:     name{namespace, touchpoint},
+		location: s.word("location", s.location), ns: s.word("namespace", namespace), itself: label("touchpoint", touchpoint),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.native = s.native
-	t.SetThresholds(thresholds)
+	t.thresholds = edges(thresholds)
+	t.restart(s.native)
 	s.touchpoints[t.name] = t
 	return t
 }
@@ -138,8 +145,7 @@ func (s *Set) Native() {
 	s.native = true
 	for _, t := range s.touchpoints {
 		t.mu.Lock()
-		t.native = true
-		t.restart()
+		t.restart(true)
 		t.mu.Unlock()
 	}
 }
@@ -175,30 +181,24 @@ func (s *Set) Len() int {
 // counter reset, as after a restart. The runs start at zero with it: rules take a run
 // without a duration for a slow one. The same edges change nothing.
 func (t *Touchpoint) SetThresholds(thresholds []float64) {
-	thresholds = slices.Sorted(slices.Values(thresholds))
-	thresholds = slices.Compact(thresholds)
+	thresholds = edges(thresholds)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.duration != nil && slices.Equal(t.thresholds, thresholds) {
-		return
+	if !slices.Equal(t.thresholds, thresholds) {
+		t.thresholds = thresholds
+		t.restart(t.duration.native != nil)
 	}
-	t.thresholds = thresholds
-	t.restart()
+}
+
+func edges(thresholds []float64) []float64 {
+	return slices.Compact(slices.Sorted(slices.Values(thresholds)))
 }
 
 // restart makes the histogram and the runs start at zero.
-func (t *Touchpoint) restart() {
-	clear(t.runs)
-	t.created = timestamppb.Now()
-	edges := slices.Concat(prometheus.DefBuckets, t.thresholds)
-	slices.Sort(edges)
-	options := prometheus.HistogramOpts{Name: DurationSeconds, Buckets: slices.Compact(edges)}
-	if t.native {
-		options.NativeHistogramBucketFactor = nativeFactor
-		options.NativeHistogramMaxBucketNumber = nativeMaxBuckets
-		options.NativeHistogramMinResetDuration = nativeMinReset
-	}
-	t.duration = prometheus.NewHistogram(options)
+func (t *Touchpoint) restart(native bool) {
+	t.runs = [outcomes]uint64{}
+	t.created = time.Now()
+	t.duration = newHistogram(t.thresholds, native)
 }
 
 // Observe counts a run. Only the duration of a success is kept: a refused
@@ -209,7 +209,7 @@ func (t *Touchpoint) Observe(result probe.Result) {
 	t.runs[slices.Index(probe.Outcomes, result.Outcome)]++
 	switch result.Outcome {
 	case probe.OutcomeSuccess:
-		t.duration.Observe(Seconds(result.Duration))
+		t.duration.observe(Seconds(result.Duration))
 	case probe.OutcomeFailure:
 		t.fail(result.Reason)
 	}
@@ -224,8 +224,7 @@ func (t *Touchpoint) Observe(result probe.Result) {
 func (t *Touchpoint) fail(reason probe.Reason) {
 	i := slices.IndexFunc(t.failures, func(f failures) bool { return f.reason == reason })
 	if i < 0 {
-		labels := []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("reason", string(reason)), t.labels[2]}
-		t.failures = append(t.failures, failures{reason: reason, labels: labels, first: time.Now()})
+		t.failures = append(t.failures, failures{reason: reason, label: t.set.word("reason", string(reason)), first: time.Now()})
 		i = len(t.failures) - 1
 	}
 	t.failures[i].count++
@@ -237,12 +236,13 @@ func (t *Touchpoint) observeSteps(results []probe.StepResult) {
 	if !same {
 		t.steps = make([]step, len(results))
 		for i, result := range results {
-			t.steps[i] = step{name: result.Name, labels: []*dto.LabelPair{t.labels[0], t.labels[1], t.set.word("step", result.Name), t.labels[2]}}
+			t.steps[i] = step{name: result.Name, label: t.set.word("step", result.Name)}
 		}
 	}
 	for i, result := range results {
 		if result.Made {
-			t.steps[i].last = result
+			s := &t.steps[i]
+			s.made, s.duration, s.phases, s.expiry = true, result.Duration, result.Phases, result.CertificateExpiry
 		}
 	}
 }
@@ -284,8 +284,7 @@ func (s *Set) Stream(tell func(*dto.MetricFamily) error) error {
 	shown := func(since time.Time) bool { return s.shown(since, now) || now.Sub(since) > zerosFor }
 	// The runs as they were when the durations were told: rules take a run without its
 	// duration for a slow one.
-	runs := make([]uint64, len(touchpoints)*len(probe.Outcomes))
-	runsOf := func(i int) []uint64 { return runs[i*len(probe.Outcomes):][:len(probe.Outcomes)] }
+	runs := make([][outcomes]uint64, len(touchpoints))
 	for _, f := range []struct {
 		name   string
 		kind   dto.MetricType
@@ -298,7 +297,7 @@ func (s *Set) Stream(tell func(*dto.MetricFamily) error) error {
 	}, {
 		DurationSeconds, dto.MetricType_HISTOGRAM,
 		"Duration of successful visits, from the start to the last byte of the body. Every latency threshold promised for the touchpoint is a bucket edge.",
-		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherDuration(to, runsOf(i)) },
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherDuration(to, &runs[i]) },
 	}, {
 		FailuresTotal, dto.MetricType_COUNTER,
 		"Visits that failed, by reason.",
@@ -314,7 +313,7 @@ func (s *Set) Stream(tell func(*dto.MetricFamily) error) error {
 	}, {
 		RunsTotal, dto.MetricType_COUNTER,
 		"Visits by what they came to: success, failure (as a customer feels it) or error (the prober's own, no budget counts it).",
-		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherRuns(to, runsOf(i)) },
+		func(t *Touchpoint, i int, to *dto.MetricFamily) error { return t.gatherRuns(to, &runs[i]) },
 	}, {
 		StepSeconds, dto.MetricType_GAUGE,
 		"Duration of a step when it was last made, whether or not it succeeded.",
@@ -352,15 +351,15 @@ func (t *Touchpoint) gatherFailures(to *dto.MetricFamily, shown func(since time.
 		if f.open {
 			value = float64(f.count)
 		}
-		to.Metric = append(to.Metric, &dto.Metric{Label: f.labels, Counter: &dto.Counter{Value: &value}})
+		to.Metric = append(to.Metric, &dto.Metric{Label: t.with(f.label), Counter: &dto.Counter{Value: &value}})
 	}
 	return nil
 }
 
 func (t *Touchpoint) gatherSteps(to *dto.MetricFamily) error {
 	for i := range t.steps {
-		if s := &t.steps[i]; s.last.Made {
-			to.Metric = append(to.Metric, gauge(s.labels, Seconds(s.last.Duration)))
+		if s := &t.steps[i]; s.made {
+			to.Metric = append(to.Metric, gauge(t.with(s.label), Seconds(s.duration)))
 		}
 	}
 	return nil
@@ -369,17 +368,10 @@ func (t *Touchpoint) gatherSteps(to *dto.MetricFamily) error {
 func (t *Touchpoint) gatherPhases(to *dto.MetricFamily) error {
 	for i := range t.steps {
 		s := &t.steps[i]
-		if !s.last.Made {
-			continue
-		}
-		for phase, took := range s.last.Phases {
-			if took == 0 {
-				continue
+		for phase, took := range s.phases {
+			if took != 0 {
+				to.Metric = append(to.Metric, gauge(t.with(t.set.phases[phase], s.label), Seconds(took)))
 			}
-			if s.phaseLabels[phase] == nil {
-				s.phaseLabels[phase] = []*dto.LabelPair{s.labels[0], s.labels[1], t.set.word("phase", probe.PhaseNames[phase]), s.labels[2], s.labels[3]}
-			}
-			to.Metric = append(to.Metric, gauge(s.phaseLabels[phase], Seconds(took)))
 		}
 	}
 	return nil
@@ -387,8 +379,8 @@ func (t *Touchpoint) gatherPhases(to *dto.MetricFamily) error {
 
 func (t *Touchpoint) gatherCertificates(to *dto.MetricFamily) error {
 	for i := range t.steps {
-		if s := &t.steps[i]; s.last.Made && !s.last.CertificateExpiry.IsZero() {
-			to.Metric = append(to.Metric, gauge(s.labels, float64(s.last.CertificateExpiry.Unix())))
+		if s := &t.steps[i]; !s.expiry.IsZero() {
+			to.Metric = append(to.Metric, gauge(t.with(s.label), float64(s.expiry.Unix())))
 		}
 	}
 	return nil
@@ -398,21 +390,22 @@ func gauge(labels []*dto.LabelPair, value float64) *dto.Metric {
 	return &dto.Metric{Label: labels, Gauge: &dto.Gauge{Value: &value}}
 }
 
-func (t *Touchpoint) gatherDuration(to *dto.MetricFamily, runs []uint64) error {
-	copy(runs, t.runs)
-	histogram := &dto.Metric{}
-	if err := t.duration.Write(histogram); err != nil {
+func (t *Touchpoint) gatherDuration(to *dto.MetricFamily, runs *[outcomes]uint64) error {
+	*runs = t.runs
+	metric := &dto.Metric{}
+	if err := t.duration.write(metric); err != nil {
 		return err
 	}
-	histogram.Label = t.labels
-	to.Metric = append(to.Metric, histogram)
+	metric.Label = t.with()
+	to.Metric = append(to.Metric, metric)
 	return nil
 }
 
-func (t *Touchpoint) gatherRuns(to *dto.MetricFamily, runs []uint64) error {
+func (t *Touchpoint) gatherRuns(to *dto.MetricFamily, runs *[outcomes]uint64) error {
+	created := timestamppb.New(t.created)
 	for i, count := range runs {
-		to.Metric = append(to.Metric, &dto.Metric{Label: t.runLabels[i], Counter: &dto.Counter{
-			Value: proto.Float64(float64(count)), CreatedTimestamp: t.created,
+		to.Metric = append(to.Metric, &dto.Metric{Label: t.with(t.set.outcomes[i]), Counter: &dto.Counter{
+			Value: proto.Float64(float64(count)), CreatedTimestamp: created,
 		}})
 	}
 	return nil
@@ -420,7 +413,7 @@ func (t *Touchpoint) gatherRuns(to *dto.MetricFamily, runs []uint64) error {
 
 func (t *Touchpoint) gatherLastRun(to *dto.MetricFamily) error {
 	if !t.lastRun.IsZero() {
-		to.Metric = append(to.Metric, gauge(t.labels, float64(t.lastRun.UnixMilli())/1e3))
+		to.Metric = append(to.Metric, gauge(t.with(), float64(t.lastRun.UnixMilli())/1e3))
 	}
 	return nil
 }
