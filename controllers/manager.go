@@ -268,7 +268,7 @@ func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, o
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,
 		}).setup(mgr, controllerOptions()),
 		(&journeyReconciler{
-			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, recorder: recorder, now: time.Now,
+			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,
 		}).setup(mgr, controllerOptions()),
 		(&namespaceReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, shared: shared,

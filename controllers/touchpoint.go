@@ -208,7 +208,10 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	after.ObservedGeneration = s.touchpoint.Generation
 	after.MeasuredBy = measuredBy(s.touchpoint)
 	after.Journeys = s.journeys[:min(len(s.journeys), maxListedJourneys)]
-	after.Conditions = readiness(before.Conditions, s.touchpoint.Generation, s.finding(), metav1.NewTime(r.now()))
+	moment := momentOf(r.observed, s.touchpoint, r.now())
+	conditions := readiness(before.Conditions, s.touchpoint.Generation, s.finding(), moment.Now)
+	budgets := r.observed.BudgetsAt(s.key)
+	after.Conditions = append(conditions, observe.OfTouchpoint(&after, &s.touchpoint.Spec, r.observed.ExperienceAt(s.key), budgets, moment)...)
 	compared := before
 	compared.Conditions = owned(before.Conditions)
 	if equality.Semantic.DeepEqual(compared, after) {
@@ -217,6 +220,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	status, err := into[ac.TouchpointStatusApplyConfiguration](v1alpha1.TouchpointStatus{
 		ObservedGeneration: after.ObservedGeneration, MeasuredBy: after.MeasuredBy,
 		Journeys: after.Journeys, Conditions: after.Conditions,
+		Score: after.Score, Experience: after.Experience, Satisfaction: after.Satisfaction, Gaps: after.Gaps,
 	})
 	if err != nil {
 		return err
@@ -227,6 +231,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	}
 	r.memory.remember(s.touchpoint, configuration.ResourceVersion, after)
 	announce(r.recorder, s.touchpoint, before.Conditions, after.Conditions)
+	announceCustomers(r.recorder, s.touchpoint, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, observe.Told(budgets))
 	return nil
 }
 
@@ -276,23 +281,13 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
 	if r.observed != nil {
-		b.WatchesRawSource(source.Channel(r.observed.MetricsChanged(), handler.EnqueueRequestsFromMapFunc(r.ofComplaint)))
+		for _, topic := range []observe.Topic{observe.MetricsOfTouchpoint, observe.FiguresOfTouchpoint} {
+			b.WatchesRawSource(source.Channel(r.observed.News(topic), &handler.EnqueueRequestForObject{}))
+		}
 	}
 	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
 	r.watchProbes(b)
 	return b.Complete(r)
-}
-
-// ofComplaint finds the touchpoint that a complaint names, if there is one.
-func (r *touchpointReconciler) ofComplaint(ctx context.Context, named client.Object) []reconcile.Request {
-	touchpoint, err := r.catalogue.touchpoint(ctx, named.GetNamespace(), named.GetName())
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	if touchpoint == nil {
-		return nil
-	}
-	return requestsFor([]*v1alpha1.Touchpoint{touchpoint})
 }
 
 // meaningsChange passes changes of what is promised where, the targets aside.
