@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 	"github.com/sojourn-dev/sojourn/controllers"
@@ -80,6 +81,9 @@ Nothing that alerts need depends on the manager being alive.`,
 			// The API server shares itself out fairly; a limit of our own would only
 			// slow down a start with many objects.
 			restConfig.QPS = -1
+			if err := metrics.Registry.Register(process.BuildInfo("manager", process.Version(version))); err != nil {
+				return err
+			}
 			return controllers.Run(c.Context(), restConfig, options)
 		},
 	}
