@@ -694,7 +694,7 @@ type ShareFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
@@ -714,7 +714,7 @@ type NetFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
@@ -742,7 +742,7 @@ type EffortFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
