@@ -33,7 +33,7 @@ var touchpointMatters = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bo
 
 // undocumented is a spec without the fields that are documentation only.
 func undocumented(spec v1alpha1.TouchpointSpec) v1alpha1.TouchpointSpec {
-	spec.Description, spec.Expectation, spec.Themes = "", "", nil
+	spec.Description, spec.Expectation, spec.Themes, spec.Gaps = "", nil, nil, nil
 	spec.Map, spec.Management, spec.Blueprint = nil, nil, nil
 	return spec
 }

@@ -37,9 +37,12 @@ func (f finding) standing(previous []metav1.Condition, generation int64) bool {
 		ready.ObservedGeneration == generation && slices.Contains(observedReasons, ready.Reason)
 }
 
-// ownedConditions are those that readiness decides about. Whatever is not in its
-// result is absent from the status.
-var ownedConditions = []string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}
+// ownedConditions are those that readiness, and package observe, decide about. Whatever is
+// not in their results is absent from the status.
+var ownedConditions = []string{
+	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
+	v1alpha1.ConditionMet, v1alpha1.ConditionHealthy, v1alpha1.ConditionRulesLoaded, v1alpha1.ConditionWindowCovered, v1alpha1.ConditionObserved,
+}
 
 // readiness computes Ready and its companions: it is the only place that does.
 //
@@ -53,7 +56,7 @@ var ownedConditions = []string{v1alpha1.ConditionReady, v1alpha1.ConditionReconc
 // The time of a condition whose status stays is kept.
 func readiness(previous []metav1.Condition, generation int64, found finding, now metav1.Time) []metav1.Condition {
 	if found.standing(previous, generation) {
-		return owned(previous)
+		return readinessOf(previous)
 	}
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
@@ -93,6 +96,13 @@ func readiness(previous []metav1.Condition, generation int64, found finding, now
 		}
 	}
 	return conditions
+}
+
+// readinessOf picks what readiness decided before.
+func readinessOf(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(owned(conditions), func(condition metav1.Condition) bool {
+		return !slices.Contains([]string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}, condition.Type)
+	})
 }
 
 // problemMessage joins problems to one message, as many as have room, and counts the

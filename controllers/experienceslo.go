@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,6 +51,8 @@ type experienceSLOScope struct {
 	problems []rules.Problem
 	// unobserved: what Prometheus complains of is not known yet.
 	unobserved bool
+	// conditions are those that were written.
+	conditions []metav1.Condition
 	// again is the error by which the reconciliation is tried again.
 	again error
 }
@@ -72,7 +75,25 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 		return result(err, s.again)
 	}
 	done()
-	return lookAgain(r.observed, s.finding(), s.slo.Status.Conditions, s.slo.Generation), nil
+	return sooner(
+		lookAgain(r.observed, s.finding(), s.slo.Status.Conditions, s.slo.Generation),
+		awaitRules(s.conditions)), nil
+}
+
+// awaitRules has a reconciler come back when the rules should have been loaded.
+func awaitRules(conditions []metav1.Condition) reconcile.Result {
+	if !meta.IsStatusConditionPresentAndEqual(conditions, v1alpha1.ConditionRulesLoaded, metav1.ConditionUnknown) {
+		return reconcile.Result{}
+	}
+	return reconcile.Result{RequeueAfter: observe.LoadingTime}
+}
+
+// sooner is whichever of two results brings a reconciler back first.
+func sooner(a, b reconcile.Result) reconcile.Result {
+	if a.RequeueAfter == 0 || b.RequeueAfter != 0 && b.RequeueAfter < a.RequeueAfter {
+		return b
+	}
+	return a
 }
 
 // lookAgain has a reconciler come back to conditions that stand only until Prometheus has
@@ -187,13 +208,15 @@ func (r *experienceSLOReconciler) writeStatus(ctx context.Context, s *experience
 		return nil
 	}
 	before := r.memory.latest(s.slo, s.slo.Status)
-	after := v1alpha1.ExperienceSLOStatus{
-		ObservedGeneration: s.slo.Generation,
-		Touchpoints:        int32(len(s.rules.Resolution.Touchpoints)),
-		Budgets:            int32(s.rules.Budgets),
-		Objectives:         s.rules.Objectives,
-		Conditions:         readiness(before.Conditions, s.slo.Generation, s.finding(), metav1.NewTime(r.now())),
-	}
+	after := before
+	after.ObservedGeneration = s.slo.Generation
+	after.Touchpoints = int32(len(s.rules.Resolution.Touchpoints))
+	after.Budgets = int32(s.rules.Budgets)
+	after.Objectives = s.rules.Objectives
+	moment := momentOf(r.observed, s.slo, r.now())
+	conditions := readiness(before.Conditions, s.slo.Generation, s.finding(), moment.Now)
+	after.Conditions = append(conditions, observe.OfSLO(&after, s.rules.Watched, r.observed.BudgetsOf(s.key), s.slo.Spec.Window, moment)...)
+	s.conditions = after.Conditions
 	compared := before
 	compared.Conditions = owned(before.Conditions)
 	if equality.Semantic.DeepEqual(compared, after) {
@@ -211,6 +234,7 @@ func (r *experienceSLOReconciler) writeStatus(ctx context.Context, s *experience
 	}
 	r.memory.remember(s.slo, configuration.ResourceVersion, after)
 	announce(r.recorder, s.slo, before.Conditions, after.Conditions)
+	announceCustomers(r.recorder, s.slo, v1alpha1.ConditionMet, before.Conditions, after.Conditions, observe.Told(r.observed.BudgetsOf(s.key)))
 	return nil
 }
 
@@ -222,7 +246,8 @@ func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Opt
 		WatchesRawSource(source.Channel(r.shared.changed, handler.EnqueueRequestsFromMapFunc(r.ofNamespace))).
 		WithOptions(options)
 	if r.observed != nil {
-		b.WatchesRawSource(source.Channel(r.observed.EdgesChanged(), handler.EnqueueRequestsFromMapFunc(r.ofEdges)))
+		b.WatchesRawSource(source.Channel(r.observed.News(observe.EdgesOfTouchpoint), handler.EnqueueRequestsFromMapFunc(r.ofEdges)))
+		b.WatchesRawSource(source.Channel(r.observed.News(observe.BudgetsOfSLO), &handler.EnqueueRequestForObject{}))
 	}
 	watchRuleObjects(b, r.publisher.Form, kindExperienceSLO, bySource)
 	return b.Complete(r)

@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -14,9 +13,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
@@ -31,6 +32,7 @@ type journeyReconciler struct {
 	catalogue catalogue
 	publisher *publish.Publisher
 	rules     rules.Options
+	observed  *observe.Observer
 	recorder  events.EventRecorder
 	now       func() time.Time
 	memory    statusMemory[v1alpha1.JourneyStatus]
@@ -45,10 +47,11 @@ type journeyScope struct {
 	touchpoints map[targets.Reference]*v1alpha1.Touchpoint
 	// missing and refused are the others, by the names that the journey uses.
 	missing, refused []string
-	promised         int
-	rules            rules.ObjectRules
-	problems         []rules.Problem
-	again            error
+	// promised are those that at least one ExperienceSLO covers.
+	promised map[targets.Reference]bool
+	rules    rules.ObjectRules
+	problems []rules.Problem
+	again    error
 }
 
 func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -62,7 +65,7 @@ func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Req
 	if err := r.loadTouchpoints(ctx, s); err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.countPromised(ctx, s); err != nil {
+	if err := r.findPromised(ctx, s); err != nil {
 		return reconcile.Result{}, err
 	}
 	r.check(s)
@@ -85,10 +88,7 @@ func (r *journeyReconciler) loadTouchpoints(ctx context.Context, s *journeyScope
 	s.references = targets.References(s.journey)
 	s.touchpoints = map[targets.Reference]*v1alpha1.Touchpoint{}
 	for _, reference := range s.references {
-		name := reference.Name
-		if reference.Namespace != s.journey.Namespace {
-			name = reference.Namespace + "/" + reference.Name
-		}
+		name := s.nameOf(reference)
 		touchpoint, err := r.catalogue.touchpoint(ctx, reference.Namespace, reference.Name)
 		if err != nil {
 			return err
@@ -113,8 +113,9 @@ func (r *journeyReconciler) loadTouchpoints(ctx context.Context, s *journeyScope
 	return nil
 }
 
-// countPromised counts the touchpoints that at least one ExperienceSLO covers.
-func (r *journeyReconciler) countPromised(ctx context.Context, s *journeyScope) error {
+// findPromised finds the touchpoints that at least one ExperienceSLO covers.
+func (r *journeyReconciler) findPromised(ctx context.Context, s *journeyScope) error {
+	s.promised = map[targets.Reference]bool{}
 	byNamespace := map[string]map[string]*v1alpha1.Touchpoint{}
 	for reference, touchpoint := range s.touchpoints {
 		if byNamespace[reference.Namespace] == nil {
@@ -142,7 +143,9 @@ func (r *journeyReconciler) countPromised(ctx context.Context, s *journeyScope) 
 				covered[name] = true
 			}
 		}
-		s.promised += len(covered)
+		for name := range covered {
+			s.promised[targets.Reference{Namespace: namespace, Name: name}] = true
+		}
 	}
 	return nil
 }
@@ -198,14 +201,16 @@ func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) er
 			measured++
 		}
 	}
-	after := v1alpha1.JourneyStatus{
-		ObservedGeneration: s.journey.Generation,
-		Stages:             int32(len(s.journey.Spec.Stages)),
-		Touchpoints:        int32(len(s.references)),
-		Measured:           int32(measured),
-		Promised:           int32(s.promised),
-		Conditions:         readiness(before.Conditions, s.journey.Generation, s.finding(), metav1.NewTime(r.now())),
-	}
+	after := before
+	after.ObservedGeneration = s.journey.Generation
+	after.Touchpoints = int32(len(s.references))
+	after.Measured = int32(measured)
+	after.Promised = int32(len(s.promised))
+	after.Completeness = s.completeness()
+	moment := momentOf(r.observed, s.journey, r.now())
+	conditions := readiness(before.Conditions, s.journey.Generation, s.finding(), moment.Now)
+	stages := r.stops(s)
+	after.Conditions = append(conditions, observe.OfJourney(&after, &s.journey.Spec, stages, r.observed.FiguresOf(s.key), moment)...)
 	compared := before
 	compared.Conditions = owned(before.Conditions)
 	if equality.Semantic.DeepEqual(compared, after) {
@@ -216,14 +221,71 @@ func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) er
 		return err
 	}
 	// A count of nothing is a figure too.
-	status.WithMeasured(after.Measured).WithPromised(after.Promised)
+	status.WithMeasured(after.Measured).WithPromised(after.Promised).WithCompleteness(after.Completeness)
+	if b := after.Budgets; b != nil {
+		status.WithBudgets(ac.JourneyBudgets().WithMet(b.Met).WithBreached(b.Breached).WithUnknown(b.Unknown))
+	}
 	configuration := ac.Journey(s.journey.Name, s.journey.Namespace).WithStatus(status)
 	if err := r.client.Status().Apply(ctx, configuration, publish.FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	r.memory.remember(s.journey, configuration.ResourceVersion, after)
 	announce(r.recorder, s.journey, before.Conditions, after.Conditions)
+	announceCustomers(r.recorder, s.journey, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, observe.ToldOf(stages))
 	return nil
+}
+
+// stops puts together what Prometheus shows of each stage's touchpoints.
+func (r *journeyReconciler) stops(s *journeyScope) [][]observe.Stop {
+	stages := make([][]observe.Stop, len(s.journey.Spec.Stages))
+	for i, stage := range s.journey.Spec.Stages {
+		for _, named := range stage.Touchpoints {
+			reference := targets.ReferenceOf(s.journey, named)
+			if s.touchpoints[reference] == nil {
+				continue
+			}
+			key := client.ObjectKey{Namespace: reference.Namespace, Name: reference.Name}
+			budgets := r.observed.BudgetsAt(key)
+			stages[i] = append(stages[i], observe.Stop{
+				Name: s.nameOf(reference), Weight: named.Weight, MomentOfTruth: named.MomentOfTruth,
+				Score: observe.ScoreOf(r.observed.ExperienceAt(key), budgets), Budgets: budgets,
+			})
+		}
+	}
+	return stages
+}
+
+// nameOf names a touchpoint as the journey does: with its namespace only if that is
+// another.
+func (s *journeyScope) nameOf(reference targets.Reference) string {
+	if reference.Namespace == s.journey.Namespace {
+		return reference.Name
+	}
+	return reference.Namespace + "/" + reference.Name
+}
+
+// completeness is how much of the map is filled and measured, in percent.
+func (s *journeyScope) completeness() int32 {
+	filled, all := 0, 0
+	for _, reference := range s.references {
+		touchpoint := s.touchpoints[reference]
+		if touchpoint == nil {
+			touchpoint = &v1alpha1.Touchpoint{}
+		}
+		for _, has := range []bool{
+			s.touchpoints[reference] != nil, measuredBy(touchpoint) != "", s.promised[reference],
+			touchpoint.Spec.Owner != nil, touchpoint.Spec.Expectation != nil, touchpoint.Spec.Blueprint != nil, touchpoint.Spec.Map != nil,
+		} {
+			all++
+			if has {
+				filled++
+			}
+		}
+	}
+	if all == 0 {
+		return 0
+	}
+	return int32(100 * filled / all)
 }
 
 func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
@@ -233,6 +295,10 @@ func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) 
 		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(sloTargetsChange)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
+	if r.observed != nil {
+		b.WatchesRawSource(source.Channel(r.observed.News(observe.FiguresOfTouchpoint), handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint)))
+		b.WatchesRawSource(source.Channel(r.observed.News(observe.FiguresOfJourney), &handler.EnqueueRequestForObject{}))
+	}
 	watchRuleObjects(b, r.publisher.Form, kindJourney, bySource)
 	return b.Complete(r)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
@@ -141,6 +143,33 @@ func announce(recorder events.EventRecorder, object client.Object, before, after
 	default:
 		recorder.Eventf(object, nil, corev1.EventTypeWarning, ready.Reason, "Reconcile", "%s", ready.Message)
 	}
+}
+
+// announceCustomers tells of a change of the condition that speaks of customers, with the
+// numbers that made it. What a new object begins with is no news, unless it is bad.
+func announceCustomers(recorder events.EventRecorder, object client.Object, condition string, before, after []metav1.Condition, numbers string) {
+	now := meta.FindStatusCondition(after, condition)
+	if now == nil {
+		return
+	}
+	was := meta.FindStatusCondition(before, condition)
+	if was != nil && was.Status == now.Status && was.Reason == now.Reason || was == nil && now.Status != metav1.ConditionFalse {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if now.Status == metav1.ConditionFalse || now.Reason == v1alpha1.ReasonAtRisk || now.Reason == v1alpha1.ReasonNoData {
+		kind = corev1.EventTypeWarning
+	}
+	note := now.Message
+	if numbers != "" {
+		note += " (" + numbers + ")"
+	}
+	recorder.Eventf(object, nil, kind, now.Reason, "Observe", "%s", shorten(note))
+}
+
+// momentOf is when, and from what, the status of an object is worked out.
+func momentOf(observed *observe.Observer, object client.Object, now time.Time) observe.Moment {
+	return observe.Moment{Health: observed.Health(), Generation: object.GetGeneration(), Now: metav1.NewTime(now)}
 }
 
 // load reads an object from the cache without copying it. What it returns is shared:

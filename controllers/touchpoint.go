@@ -44,6 +44,8 @@ type touchpointReconciler struct {
 	publisher *publish.Publisher
 	rules     rules.Options
 	observed  *observe.Observer
+	// workloads: those of blueprints are watched.
+	workloads bool
 	recorder  events.EventRecorder
 	now       func() time.Time
 	memory    statusMemory[v1alpha1.TouchpointStatus]
@@ -59,6 +61,8 @@ type touchpointScope struct {
 	promises []*v1alpha1.ExperienceSLO
 	rules    rules.ObjectRules
 	problems []rules.Problem
+	// workloads are those of the blueprint.
+	workloads []v1alpha1.WorkloadStatus
 	// unobserved: what Prometheus complains of is not known yet.
 	unobserved bool
 	again      error
@@ -71,6 +75,9 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 	}
 	if s.touchpoint == nil || s.touchpoint.DeletionTimestamp != nil {
 		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	if err := r.inspect(ctx, s); err != nil {
+		return reconcile.Result{}, err
 	}
 	r.check(s)
 	r.checkProbe(s)
@@ -208,7 +215,11 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	after.ObservedGeneration = s.touchpoint.Generation
 	after.MeasuredBy = measuredBy(s.touchpoint)
 	after.Journeys = s.journeys[:min(len(s.journeys), maxListedJourneys)]
-	after.Conditions = readiness(before.Conditions, s.touchpoint.Generation, s.finding(), metav1.NewTime(r.now()))
+	moment := momentOf(r.observed, s.touchpoint, r.now())
+	conditions := readiness(before.Conditions, s.touchpoint.Generation, s.finding(), moment.Now)
+	budgets := r.observed.BudgetsAt(s.key)
+	after.Workloads = s.workloads
+	after.Conditions = append(conditions, observe.OfTouchpoint(&after, &s.touchpoint.Spec, r.observed.ExperienceAt(s.key), budgets, moment)...)
 	compared := before
 	compared.Conditions = owned(before.Conditions)
 	if equality.Semantic.DeepEqual(compared, after) {
@@ -217,6 +228,8 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	status, err := into[ac.TouchpointStatusApplyConfiguration](v1alpha1.TouchpointStatus{
 		ObservedGeneration: after.ObservedGeneration, MeasuredBy: after.MeasuredBy,
 		Journeys: after.Journeys, Conditions: after.Conditions,
+		Score: after.Score, Experience: after.Experience, Satisfaction: after.Satisfaction, Gaps: after.Gaps,
+		Workloads: after.Workloads,
 	})
 	if err != nil {
 		return err
@@ -227,6 +240,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	}
 	r.memory.remember(s.touchpoint, configuration.ResourceVersion, after)
 	announce(r.recorder, s.touchpoint, before.Conditions, after.Conditions)
+	announceCustomers(r.recorder, s.touchpoint, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, observe.Told(budgets))
 	return nil
 }
 
@@ -276,23 +290,14 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
 	if r.observed != nil {
-		b.WatchesRawSource(source.Channel(r.observed.MetricsChanged(), handler.EnqueueRequestsFromMapFunc(r.ofComplaint)))
+		for _, topic := range []observe.Topic{observe.MetricsOfTouchpoint, observe.FiguresOfTouchpoint} {
+			b.WatchesRawSource(source.Channel(r.observed.News(topic), &handler.EnqueueRequestForObject{}))
+		}
 	}
 	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
 	r.watchProbes(b)
+	r.watchWorkloads(b)
 	return b.Complete(r)
-}
-
-// ofComplaint finds the touchpoint that a complaint names, if there is one.
-func (r *touchpointReconciler) ofComplaint(ctx context.Context, named client.Object) []reconcile.Request {
-	touchpoint, err := r.catalogue.touchpoint(ctx, named.GetNamespace(), named.GetName())
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	if touchpoint == nil {
-		return nil
-	}
-	return requestsFor([]*v1alpha1.Touchpoint{touchpoint})
 }
 
 // meaningsChange passes changes of what is promised where, the targets aside.

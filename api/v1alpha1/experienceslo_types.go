@@ -320,7 +320,9 @@ type ObjectiveStatus struct {
 
 // ExperienceSLOStatus is what the controllers found out about an ExperienceSLO.
 type ExperienceSLOStatus struct {
-	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// conditions are Ready, and Reconciling or Stalled where they apply, which speak of
+	// the configuration; and, where a Prometheus is asked, Met, which speaks of the
+	// customers, RulesLoaded, WindowCovered and Observed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -348,6 +350,114 @@ type ExperienceSLOStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=20
 	Objectives []ObjectiveStatus `json:"objectives,omitempty"`
+
+	// states counts the budgets by how they stand over the window; absent until
+	// Prometheus has told.
+	// +optional
+	States *BudgetStates `json:"states,omitempty"`
+
+	// remaining is what is left of the budget that has least left, in percent of it;
+	// negative where more than the budget is spent.
+	// +optional
+	Remaining Figure `json:"remaining,omitempty"`
+
+	// worst are the 20 budgets that stand worst, the worst first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Worst []BudgetStatus `json:"worst,omitempty"`
+}
+
+// BudgetStates counts budgets by how they stand.
+type BudgetStates struct {
+	// met counts those with enough events and no more lost than allowed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Met int32 `json:"met,omitempty"`
+
+	// atRisk counts those that are kept so far, but for which an alert fires.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AtRisk int32 `json:"atRisk,omitempty"`
+
+	// inconclusive counts those with more lost than allowed, which may be chance.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Inconclusive int32 `json:"inconclusive,omitempty"`
+
+	// breached counts those with more lost than allowed, and not by chance.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Breached int32 `json:"breached,omitempty"`
+
+	// insufficientData counts those with fewer answers than minResponses.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	InsufficientData int32 `json:"insufficientData,omitempty"`
+
+	// noData counts those of which nothing is known.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	NoData int32 `json:"noData,omitempty"`
+}
+
+// BudgetState tells how a budget stands over its window.
+//
+// +kubebuilder:validation:Enum=Met;AtRisk;Inconclusive;Breached;InsufficientData;NoData
+type BudgetState string
+
+// BudgetStatus is how one budget stands. Figures move only when they have changed by
+// more than their rounding.
+type BudgetStatus struct {
+	// objective is the name of the objective.
+	// +required
+	Objective Name `json:"objective,omitempty"`
+
+	// touchpoint is where.
+	// +required
+	Touchpoint Name `json:"touchpoint,omitempty"`
+
+	// state is how it stands: Met, AtRisk, Inconclusive, Breached, InsufficientData or
+	// NoData.
+	// +required
+	State BudgetState `json:"state,omitempty"`
+
+	// value is what the window came to, in the unit of the promise: percent of good
+	// events, percent of net ease, points of a mean or of NPS.
+	// +optional
+	Value Figure `json:"value,omitempty"`
+
+	// lower and upper are the confidence bounds of value, 98 % between them; of surveys
+	// only.
+	// +optional
+	Lower Figure `json:"lower,omitempty"`
+
+	// upper is the other bound; see lower.
+	// +optional
+	Upper Figure `json:"upper,omitempty"`
+
+	// events is how many events the window holds, to two significant digits.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Events int64 `json:"events,omitempty"`
+
+	// remaining is what is left of the budget, in percent of it; negative where more
+	// than the budget is spent.
+	// +optional
+	Remaining Figure `json:"remaining,omitempty"`
+
+	// burnRate is how many times as fast as it may the budget burns, over the last hour
+	// and the last five minutes, whichever is slower; of surveys over the window. Absent
+	// where it burns no faster than it may.
+	// +optional
+	BurnRate Figure `json:"burnRate,omitempty"`
+
+	// alerts are the tiers that fire, such as "page 1h".
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=64
+	Alerts []string `json:"alerts,omitempty"`
 }
 
 // ExperienceSLO is a promise to customers, kept by one error budget for each
@@ -357,11 +467,14 @@ type ExperienceSLOStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=experienceslos,singular=experienceslo,shortName=xslo,categories=experience
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Met",type=string,JSONPath=`.status.conditions[?(@.type=="Met")].status`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.conditions[?(@.type=="Met")].reason`
+// +kubebuilder:printcolumn:name="Left %",type=string,JSONPath=`.status.remaining`
 // +kubebuilder:printcolumn:name="Window",type=string,JSONPath=`.spec.window`
 // +kubebuilder:printcolumn:name="Touchpoints",type=integer,JSONPath=`.status.touchpoints`
 // +kubebuilder:printcolumn:name="Budgets",type=integer,JSONPath=`.status.budgets`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"
 type ExperienceSLO struct {

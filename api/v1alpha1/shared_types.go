@@ -62,7 +62,63 @@ const (
 	// ConditionStalled is present and True when the spec cannot work as it is
 	// written; only an edit of the object helps.
 	ConditionStalled = "Stalled"
+
+	// ConditionMet, of an ExperienceSLO, speaks of the customers. False: some budget is
+	// Breached; Unknown: some budget cannot be judged; True: every budget is kept.
+	ConditionMet = "Met"
+	// ConditionHealthy, of a Journey and a Touchpoint, is the same for all budgets at
+	// its touchpoints, whoever promised them.
+	ConditionHealthy = "Healthy"
+	// ConditionRulesLoaded, of an ExperienceSLO, tells whether Prometheus evaluates
+	// its rules.
+	ConditionRulesLoaded = "RulesLoaded"
+	// ConditionWindowCovered, of an ExperienceSLO, tells whether the counts of its
+	// whole window are known.
+	ConditionWindowCovered = "WindowCovered"
+	// ConditionObserved tells whether Prometheus answers. False: what the status says
+	// of customers is as old as the message says.
+	ConditionObserved = "Observed"
 )
+
+// Reasons of the conditions that speak of customers.
+const (
+	// ReasonKept says that every budget is Met.
+	ReasonKept = "Kept"
+	// ReasonAtRisk says that every budget is kept, but an alert fires for some.
+	ReasonAtRisk = "AtRisk"
+	// ReasonBreached says that some budget is spent, and not by chance.
+	ReasonBreached = "Breached"
+	// ReasonInconclusive says that some budget looks spent, which may be chance.
+	ReasonInconclusive = "Inconclusive"
+	// ReasonInsufficientData says that some budget has too few answers to be judged.
+	ReasonInsufficientData = "InsufficientData"
+	// ReasonNoData says that of some budget nothing is known at all.
+	ReasonNoData = "NoData"
+	// ReasonNothingPromised says that there is no budget.
+	ReasonNothingPromised = "NothingPromised"
+
+	// ReasonLoaded and ReasonNotLoaded are those of RulesLoaded, and ReasonLoading that
+	// there was not time enough yet.
+	ReasonLoaded    = "Loaded"
+	ReasonNotLoaded = "NotLoaded"
+	ReasonLoading   = "Loading"
+
+	// ReasonCovered and ReasonPartlyCovered are those of WindowCovered.
+	ReasonCovered       = "Covered"
+	ReasonPartlyCovered = "PartlyCovered"
+
+	// ReasonAnswering says that Prometheus answers. Those of Observed=False begin with
+	// Prometheus: PrometheusUnreachable, PrometheusTimeout, PrometheusRefused,
+	// PrometheusServerError, PrometheusTooLarge, PrometheusPartial, PrometheusNonsense.
+	ReasonAnswering = "Answering"
+)
+
+// Figure is a decimal number in a status, such as "-12.5". Where it stands tells its unit.
+//
+// +kubebuilder:validation:Pattern=`^-?[0-9]{1,15}(\.[0-9]{1,6})?$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=24
+type Figure string
 
 // Reasons of the condition Ready and its companions.
 const (

@@ -117,9 +117,14 @@ type TouchpointSpec struct {
 	Owner *Owner `json:"owner,omitempty"`
 
 	// expectation is what customers expect here before they come; satisfaction is
-	// what they experience less what they expected. Documentation only.
+	// what they experience less what they expected (the Delta law).
 	// +optional
-	Expectation Text `json:"expectation,omitempty"`
+	Expectation *Expectation `json:"expectation,omitempty"`
+
+	// gaps are those of the gap model of service quality that only people can judge. The
+	// others are computed: see status.gaps.
+	// +optional
+	Gaps *DeclaredGaps `json:"gaps,omitempty"`
 
 	// allowedJourneys says which journeys may contain this touchpoint. Default:
 	// those of the same namespace.
@@ -595,7 +600,9 @@ type BlueprintPart struct {
 	// +optional
 	Description Text `json:"description,omitempty"`
 
-	// workload is the Kubernetes object that does it, in the touchpoint's namespace.
+	// workload is the Kubernetes object that does it, in the touchpoint's namespace. Its
+	// health is told in status.workloads, and by the Healthy condition when the touchpoint
+	// breaks a promise.
 	// +optional
 	Workload *WorkloadReference `json:"workload,omitempty"`
 }
@@ -614,9 +621,229 @@ type WorkloadReference struct {
 	Name string `json:"name,omitempty"`
 }
 
+// Expectation is what customers expect before they come.
+//
+// +kubebuilder:validation:MinProperties=1
+type Expectation struct {
+	// description says in words what they expect. Documentation only.
+	// +optional
+	Description Text `json:"description,omitempty"`
+
+	// net is the net experience that they expect: the share of customers that expect to
+	// be content less the share that expect to be let down, such as "60%". What they then
+	// answer, net, less this is the satisfaction.
+	// +optional
+	Net SignedPercentage `json:"net,omitempty"`
+}
+
+// DeclaredGaps are gaps 1, 2 and 4 of the gap model (Parasuraman, Zeithaml, Berry: A
+// Conceptual Model of Service Quality, 1985), each in percentage points; negative where the
+// second falls short of the first.
+//
+// +kubebuilder:validation:MinProperties=1
+type DeclaredGaps struct {
+	// listening is gap 1: what customers expect against what management believes they
+	// expect.
+	// +optional
+	Listening SignedPercentage `json:"listening,omitempty"`
+
+	// design is gap 2: what management believes against the standard that was set.
+	// +optional
+	Design SignedPercentage `json:"design,omitempty"`
+
+	// communication is gap 4: what is told to customers against what is delivered.
+	// +optional
+	Communication SignedPercentage `json:"communication,omitempty"`
+}
+
+// Experience is what customers experience at a touchpoint. What is not measured is
+// absent. Figures move only when they have changed by more than their rounding.
+type Experience struct {
+	// availability is of the visits of the last hour.
+	// +optional
+	Availability *ShareFigure `json:"availability,omitempty"`
+
+	// latency is of the successful visits of the last hour.
+	// +optional
+	Latency *LatencyFigure `json:"latency,omitempty"`
+
+	// ces is the Customer Effort Score of the last 7 days; of CES1 where only that is
+	// asked.
+	// +optional
+	CES *EffortFigure `json:"ces,omitempty"`
+
+	// csat is the share of satisfied customers of the last 7 days.
+	// +optional
+	CSAT *ShareFigure `json:"csat,omitempty"`
+
+	// nps is the Net Promoter Score of the last 7 days.
+	// +optional
+	NPS *NetFigure `json:"nps,omitempty"`
+
+	// net is the net experience of the last 7 days, over all surveys: the share of
+	// content customers less the share of those let down, in percentage points.
+	// +optional
+	Net *NetFigure `json:"net,omitempty"`
+}
+
+// ShareFigure is a share of events.
+type ShareFigure struct {
+	// percent is the share of good events.
+	// +required
+	Percent Figure `json:"percent,omitempty"`
+
+	// lower and upper are the confidence bounds of percent, 98 % between them.
+	// +required
+	Lower Figure `json:"lower,omitempty"`
+
+	// upper is the other bound; see lower.
+	// +required
+	Upper Figure `json:"upper,omitempty"`
+
+	// events is how many there were, to two significant digits.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Events int64 `json:"events,omitempty"`
+}
+
+// NetFigure is a share of good answers less the share of bad ones.
+type NetFigure struct {
+	// points are percentage points, -100 to 100.
+	// +required
+	Points Figure `json:"points,omitempty"`
+
+	// lower and upper are the confidence bounds of points, 98 % between them.
+	// +required
+	Lower Figure `json:"lower,omitempty"`
+
+	// upper is the other bound; see lower.
+	// +required
+	Upper Figure `json:"upper,omitempty"`
+
+	// events is how many answers there were, to two significant digits.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Events int64 `json:"events,omitempty"`
+}
+
+// EffortFigure is a Customer Effort Score in its three forms.
+type EffortFigure struct {
+	// instrument is CES or CES1.
+	// +required
+	Instrument CESInstrument `json:"instrument,omitempty"`
+
+	// mean is the mean score, in points of the scale.
+	// +required
+	Mean Figure `json:"mean,omitempty"`
+
+	// easePercent is the share of answers that say it was easy.
+	// +required
+	EasePercent Figure `json:"easePercent,omitempty"`
+
+	// lower and upper are the confidence bounds of easePercent, 98 % between them.
+	// +required
+	Lower Figure `json:"lower,omitempty"`
+
+	// upper is the other bound; see lower.
+	// +required
+	Upper Figure `json:"upper,omitempty"`
+
+	// net is the share of easy answers less the share of difficult ones, in percentage
+	// points.
+	// +required
+	Net Figure `json:"net,omitempty"`
+
+	// events is how many answers there were, to two significant digits.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Events int64 `json:"events,omitempty"`
+}
+
+// LatencyFigure is how long visits take. Half of them take at most p50Seconds, and 95 %
+// at most p95Seconds, as exactly as the edges of the histogram allow.
+type LatencyFigure struct {
+	// p50Seconds is the median, in seconds.
+	// +required
+	P50Seconds Figure `json:"p50Seconds,omitempty"`
+
+	// p95Seconds is the 95th percentile, in seconds.
+	// +required
+	P95Seconds Figure `json:"p95Seconds,omitempty"`
+}
+
+// Satisfaction is what customers experience less what they expected.
+type Satisfaction struct {
+	// points are percentage points of net experience.
+	// +required
+	Points Figure `json:"points,omitempty"`
+
+	// sign is + where more is experienced than was expected, - where less, and = where
+	// the two do not differ by more than chance.
+	// +required
+	// +kubebuilder:validation:Enum="+";"=";"-"
+	Sign string `json:"sign,omitempty"`
+}
+
+// GapStatus is one gap of the gap model of service quality.
+type GapStatus struct {
+	// gap is its name and number: 1-Listening, 2-Design, 3-Performance, 4-Communication
+	// or 5-Customer.
+	// +required
+	// +kubebuilder:validation:Enum="1-Listening";"2-Design";"3-Performance";"4-Communication";"5-Customer"
+	Gap string `json:"gap,omitempty"`
+
+	// points are percentage points; negative where the second falls short of the first.
+	// +required
+	Points Figure `json:"points,omitempty"`
+
+	// source is Declared, from spec.gaps, or Computed.
+	// +required
+	// +kubebuilder:validation:Enum=Declared;Computed
+	Source string `json:"source,omitempty"`
+
+	// from says what is compared, such as "promised 99%, delivered 97.2%".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	From string `json:"from,omitempty"`
+}
+
+// WorkloadStatus is how a part of the blueprint does.
+type WorkloadStatus struct {
+	// lane is where the part stands: Backstage or Support.
+	// +required
+	// +kubebuilder:validation:Enum=Backstage;Support
+	Lane string `json:"lane,omitempty"`
+
+	// kind is Deployment, StatefulSet, DaemonSet or Service.
+	// +required
+	// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Service
+	Kind string `json:"kind,omitempty"`
+
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// health is Healthy; Degraded, if not all that there should be of it can serve;
+	// Unhealthy, if nothing can; or Missing, where there is no such object.
+	// +required
+	// +kubebuilder:validation:Enum=Healthy;Degraded;Unhealthy;Missing
+	Health string `json:"health,omitempty"`
+
+	// message says what is wrong.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
+}
+
 // TouchpointStatus is what the controllers found out about a Touchpoint.
 type TouchpointStatus struct {
-	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// conditions are Ready, and Reconciling or Stalled where they apply, which speak of
+	// the configuration; and, where a Prometheus is asked, Healthy, which speaks of the
+	// customers, and Observed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -642,6 +869,33 @@ type TouchpointStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:MaxLength=128
 	Journeys []string `json:"journeys,omitempty"`
+
+	// score is how customers fare here, 0 to 100: the mean of the share that finds it easy,
+	// the share that is satisfied, and how well the budgets are kept just now.
+	// +optional
+	Score Figure `json:"score,omitempty"`
+
+	// experience is what customers experience.
+	// +optional
+	Experience *Experience `json:"experience,omitempty"`
+
+	// satisfaction is the experience less spec.expectation.net.
+	// +optional
+	Satisfaction *Satisfaction `json:"satisfaction,omitempty"`
+
+	// gaps are those of the gap model of service quality that are declared or can be
+	// computed.
+	// +optional
+	// +listType=map
+	// +listMapKey=gap
+	// +kubebuilder:validation:MaxItems=5
+	Gaps []GapStatus `json:"gaps,omitempty"`
+
+	// workloads are the Kubernetes objects of the blueprint, and how they do.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 
 	// probes are what the probers met last, one entry for each location, written by
 	// the probers of that location. When and how long each visit was is told by their
@@ -705,11 +959,17 @@ func ProbeFieldOwner(location Name) string { return "sojourn-prober-" + string(l
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=touchpoints,singular=touchpoint,shortName=tp,categories=experience
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Channel",type=string,JSONPath=`.spec.channel`
-// +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.class`
+// +kubebuilder:printcolumn:name="Healthy",type=string,JSONPath=`.status.conditions[?(@.type=="Healthy")].status`
+// +kubebuilder:printcolumn:name="Score",type=string,JSONPath=`.status.score`
+// +kubebuilder:printcolumn:name="Up %",type=string,JSONPath=`.status.experience.availability.percent`
+// +kubebuilder:printcolumn:name="p95 s",type=string,JSONPath=`.status.experience.latency.p95Seconds`
+// +kubebuilder:printcolumn:name="Easy %",type=string,JSONPath=`.status.experience.ces.easePercent`
+// +kubebuilder:printcolumn:name="Sat",type=string,JSONPath=`.status.satisfaction.sign`
 // +kubebuilder:printcolumn:name="Measured by",type=string,JSONPath=`.status.measuredBy`
 // +kubebuilder:printcolumn:name="Failing",type=string,JSONPath=`.status.probes[?(@.outcome!="Success")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Channel",type=string,JSONPath=`.spec.channel`,priority=1
+// +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.class`,priority=1
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.team`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be at most 63 lower-case letters, digits and hyphens: it becomes a label of series and alerts"

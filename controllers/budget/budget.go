@@ -132,6 +132,9 @@ const (
 	NoData State = "NoData"
 )
 
+// States are all there are, the best first.
+var States = []State{Met, AtRisk, NoData, InsufficientData, Inconclusive, Breached}
+
 // Judge tells the state of a budget from what its window holds: the sum of the losses of n
 // events. budget is a loss per event, floor the least number of events that allows a
 // judgement; burning tells whether an alert tier fires. For traffic the floor is 1 and the

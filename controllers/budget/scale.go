@@ -87,6 +87,14 @@ func (s Scale) meanLoss(score float64) float64 {
 	return (score - float64(s.Low)) / float64(s.High-s.Low)
 }
 
+// Mean is the mean score, in points, that a mean loss after MeanLoss comes to.
+func (s Scale) Mean(loss float64) float64 {
+	if s.HighIsGood {
+		return float64(s.High) - loss*float64(s.High-s.Low)
+	}
+	return float64(s.Low) + loss*float64(s.High-s.Low)
+}
+
 // Scores lists the scale from low to high, in points.
 func (s Scale) Scores() []int {
 	scores := make([]int, 0, s.High-s.Low+1)

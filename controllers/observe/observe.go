@@ -2,7 +2,8 @@
 // the last answer, and wakes those whose answer changed.
 //
 // It reads series that Sojourn's own rules record, and nothing else: users' PromQL is
-// evaluated by Prometheus as rules, never with the manager's rights.
+// evaluated by Prometheus as rules, never with the manager's rights. However many objects
+// there are, a round is the same few questions.
 package observe
 
 import (
@@ -10,11 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,12 +19,11 @@ import (
 	"github.com/go-logr/logr"
 	promclient "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/budget"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
@@ -40,7 +36,22 @@ var (
 		Name: "sojourn_observe_last_success_timestamp_seconds",
 		Help: "When Prometheus last answered all questions.",
 	})
+	roundSeconds = promclient.NewGauge(promclient.GaugeOpts{
+		Name: "sojourn_observe_round_duration_seconds",
+		Help: "How long the last round of questions took, whether or not it failed.",
+	})
+	budgetsByState = promclient.NewGaugeVec(promclient.GaugeOpts{
+		Name: "sojourn_observed_budgets",
+		Help: "Budgets that Prometheus shows, by state.",
+	}, []string{"state"})
 )
+
+// slowRounds is how many rounds there are to one in which is also asked for what changes
+// slowly.
+const slowRounds = 10
+
+// patience is how long Prometheus may be away before that is said on objects.
+const patience = 2 * time.Minute
 
 // Observer asks Prometheus. To one that is nil nothing is ever complained of.
 type Observer struct {
@@ -49,20 +60,36 @@ type Observer struct {
 	log        logr.Logger
 	now        func() time.Time
 
-	// metricsChanged and edgesChanged get the Touchpoints of which the complaints
-	// changed.
-	metricsChanged, edgesChanged chan event.GenericEvent
-
 	// failing is the reason of the last failure, empty after a success; failures counts
 	// those in a row.
 	failing  string
 	failures int
 	// doubtful is until when silence says nothing.
 	doubtful time.Time
+	// rounds counts those that succeeded.
+	rounds int
+	// woken are the figures by which somebody was woken last.
+	woken wokenBy
 
 	mu sync.Mutex
 	// complaints is nil until Prometheus has answered.
 	complaints map[types.NamespacedName][]rules.Complaint
+	shown      figures
+	health     Health
+
+	subscribers [topics][]chan event.GenericEvent
+}
+
+// Health tells whether Prometheus answers.
+type Health struct {
+	// Asked is false if there is none to ask, and the rest means nothing.
+	Asked bool
+	// Known is false until it has answered, or failed to for long enough to say so.
+	Known bool
+	// Reason is why it does not answer, one word such as unreachable; empty: it does.
+	Reason string
+	// Since is when it answered last, if it does not; zero if it never did.
+	Since time.Time
 }
 
 // New makes an Observer to be started by a manager; nil if the options name no
@@ -76,7 +103,7 @@ func New(options Options, log logr.Logger) (*Observer, error) {
 		return nil, err
 	}
 	// A process can make several, one after another.
-	for _, collector := range []promclient.Collector{failuresTotal, lastSuccess} {
+	for _, collector := range []promclient.Collector{failuresTotal, lastSuccess, roundSeconds, budgetsByState} {
 		var already promclient.AlreadyRegisteredError
 		if err := metrics.Registry.Register(collector); err != nil && !errors.As(err, &already) {
 			return nil, err
@@ -86,30 +113,22 @@ func New(options Options, log logr.Logger) (*Observer, error) {
 		failuresTotal.WithLabelValues(reason)
 	}
 	options.Standing = cmp.Or(options.Standing, rules.DiagnosisInterval+time.Minute)
-	return &Observer{
-		options: options, prometheus: asked, log: log.WithName("observe"), now: time.Now,
-		metricsChanged: make(chan event.GenericEvent), edgesChanged: make(chan event.GenericEvent),
-	}, nil
+	o := &Observer{
+		options: options, prometheus: asked, log: log.WithName("observe"), now: time.Now, woken: newWokenBy(), shown: newFigures(),
+		health: Health{Asked: true},
+	}
+	return o, nil
 }
 
-// Complaints returns what is complained of a Touchpoint. Until Prometheus has answered
-// for the first time nothing is known.
-func (o *Observer) Complaints(touchpoint types.NamespacedName) (complaints []rules.Complaint, known bool) {
+// Health tells whether Prometheus answers.
+func (o *Observer) Health() Health {
 	if o == nil {
-		return nil, true
+		return Health{}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.complaints[touchpoint], o.complaints != nil
+	return o.health
 }
-
-// MetricsChanged gets the name of each Touchpoint of whose metrics something else is
-// complained now.
-func (o *Observer) MetricsChanged() <-chan event.GenericEvent { return o.metricsChanged }
-
-// EdgesChanged gets the name of each Touchpoint the edges of whose histogram are
-// complained of anew, otherwise, or no more.
-func (o *Observer) EdgesChanged() <-chan event.GenericEvent { return o.edgesChanged }
 
 // Retry is when to look again for what is not known yet.
 func (o *Observer) Retry() time.Duration { return o.options.interval(0) }
@@ -121,42 +140,72 @@ func (*Observer) NeedLeaderElection() bool { return true }
 func (o *Observer) Start(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	started := o.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		}
-		if err := o.round(ctx); ctx.Err() == nil {
+		begin := time.Now()
+		err := o.round(ctx)
+		roundSeconds.Set(time.Since(begin).Seconds())
+		if ctx.Err() == nil {
 			o.judge(err)
+			o.tell(ctx, started)
 		}
 		timer.Reset(o.options.interval(o.failures))
 	}
 }
 
-// round asks everything once.
+// round asks everything once. What is learnt is taken only if all of it is there.
 func (o *Observer) round(ctx context.Context) error {
-	answer, err := o.prometheus.vector(ctx, o.question(rules.Complaints))
+	found := newFigures()
+	complaints, err := o.prometheus.vector(ctx, o.question(rules.Complaints))
 	if err != nil {
 		return err
 	}
-	o.take(ctx, complaintsIn(answer))
+	slowly := o.rounds%slowRounds == 0
+	for _, question := range o.questions() {
+		if question.slow && !slowly {
+			continue
+		}
+		answer, err := o.prometheus.vector(ctx, question.expr)
+		if err != nil {
+			return err
+		}
+		question.read(&found, answer)
+	}
+	if !slowly {
+		found.keepSlow(o.shown)
+	}
+	o.takeComplaints(ctx, complaintsIn(complaints))
+	o.takeFigures(ctx, found)
+	o.rounds++
 	return nil
 }
 
 // question asks for what a series was when it was last written. A range is read because
 // the series is written as seldom as Prometheus looks back for a single sample.
 func (o *Observer) question(series string) string {
-	matchers := ""
+	return fmt.Sprintf("last_over_time(%s[%dms])", o.selector(series), o.options.Standing.Milliseconds())
+}
+
+// selector selects a series of the namespaces that are asked of.
+func (o *Observer) selector(series string, matchers ...string) string {
 	if len(o.options.Namespaces) > 0 {
 		var names []string
 		for _, name := range o.options.Namespaces {
 			names = append(names, regexp.QuoteMeta(name))
 		}
-		matchers = fmt.Sprintf("{namespace=~%q}", strings.Join(names, "|"))
+		matchers = append(matchers, fmt.Sprintf("namespace=~%q", strings.Join(names, "|")))
 	}
-	return fmt.Sprintf("last_over_time(%s%s[%dms])", series, matchers, o.options.Standing.Milliseconds())
+	return series + "{" + strings.Join(matchers, ",") + "}"
 }
+
+// doubts tells whether silence says nothing: a Prometheus that was away has missed
+// evaluations.
+func (o *Observer) doubts() bool { return o.failures > 0 || o.now().Before(o.doubtful) }
 
 // judge keeps account of how it goes, and says so when that changes.
 func (o *Observer) judge(err error) {
@@ -166,7 +215,6 @@ func (o *Observer) judge(err error) {
 			o.log.Info("Prometheus answers again", "failures", o.failures)
 		}
 		if o.failures > 0 {
-			// A Prometheus that was away has missed evaluations.
 			o.doubtful = o.now().Add(o.options.Standing)
 		}
 		o.failing, o.failures = "", 0
@@ -185,92 +233,40 @@ func (o *Observer) judge(err error) {
 	}
 }
 
-// complaintsIn reads an answer. What lacks a label is none of ours.
-func complaintsIn(answer model.Vector) map[types.NamespacedName][]rules.Complaint {
-	found := map[types.NamespacedName][]rules.Complaint{}
-	for _, sample := range answer {
-		label := func(name model.LabelName) string { return string(sample.Metric[name]) }
-		touchpoint := types.NamespacedName{Namespace: label("namespace"), Name: label("touchpoint")}
-		made := rules.Complaint{Kind: label("complaint"), Field: label("field"), Query: label("query")}
-		if touchpoint.Namespace == "" || touchpoint.Name == "" || made.Kind == "" || made.Field == "" || made.Query == "" {
-			continue
-		}
-		same := slices.IndexFunc(found[touchpoint], func(c rules.Complaint) bool {
-			return c.Kind == made.Kind && c.Field == made.Field && c.Query == made.Query
-		})
-		if same < 0 {
-			same = len(found[touchpoint])
-			found[touchpoint] = append(found[touchpoint], made)
-		}
-		if edge, err := strconv.ParseFloat(label("le"), 64); err == nil && !math.IsInf(edge, 0) && !math.IsNaN(edge) {
-			complaint := &found[touchpoint][same]
-			complaint.Edges = append(complaint.Edges, edge)
-		}
-	}
-	for _, complaints := range found {
-		for i := range complaints {
-			slices.Sort(complaints[i].Edges)
-			complaints[i].Edges = slices.Compact(complaints[i].Edges)
-		}
-		slices.SortFunc(complaints, func(a, b rules.Complaint) int {
-			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Query, b.Query))
-		})
-	}
-	return found
-}
-
-// take keeps what was found, and wakes those for whom it is news.
-func (o *Observer) take(ctx context.Context, found map[types.NamespacedName][]rules.Complaint) {
+// tell has everybody know when Prometheus stops answering for longer than patience, and
+// when it begins again. In between its first reason stands: objects are not written anew
+// for another.
+func (o *Observer) tell(ctx context.Context, started time.Time) {
+	now := o.now()
 	o.mu.Lock()
-	before := o.complaints
-	if o.failures > 0 || o.now().Before(o.doubtful) {
-		for touchpoint, complaints := range before {
-			if _, has := found[touchpoint]; !has {
-				found[touchpoint] = complaints
-			}
-		}
+	before := o.health
+	switch {
+	case o.failing == "":
+		o.health = Health{Asked: true, Known: true, Since: now}
+	case before.Reason != "":
+	case before.Known && now.Sub(before.Since) >= patience, !before.Known && now.Sub(started) >= patience:
+		o.health.Known, o.health.Reason = true, o.failing
 	}
-	o.complaints = found
+	news := o.health.Reason != before.Reason || o.health.Known != before.Known
 	o.mu.Unlock()
-
-	concerned := maps.Clone(before)
-	if concerned == nil {
-		concerned = map[types.NamespacedName][]rules.Complaint{}
+	if news {
+		// Whoever waits for it would not ask meanwhile.
+		go o.wakeAll(ctx)
 	}
-	maps.Copy(concerned, found)
-	for touchpoint := range concerned {
-		wasEdges, wasMetrics := parted(before[touchpoint])
-		edges, metrics := parted(found[touchpoint])
-		if !slices.EqualFunc(wasEdges, edges, same) {
-			wake(ctx, o.edgesChanged, touchpoint)
-		}
-		if !slices.EqualFunc(wasMetrics, metrics, same) {
-			wake(ctx, o.metricsChanged, touchpoint)
+}
+
+// countStates shows how budgets stand.
+func countStates(found figures) {
+	counts := map[budget.State]int{}
+	for _, budgets := range found.bySLO {
+		for _, b := range budgets {
+			counts[b.State()]++
 		}
 	}
-}
-
-// parted parts complaints about edges, which concern ExperienceSLOs, from those that
-// concern the Touchpoint itself.
-func parted(complaints []rules.Complaint) (edges, metrics []rules.Complaint) {
-	for _, complaint := range complaints {
-		if complaint.Kind == rules.ComplaintEdge {
-			edges = append(edges, complaint)
-		} else {
-			metrics = append(metrics, complaint)
-		}
-	}
-	return edges, metrics
-}
-
-func same(a, b rules.Complaint) bool {
-	return a.Kind == b.Kind && a.Field == b.Field && a.Query == b.Query && slices.Equal(a.Edges, b.Edges)
-}
-
-func wake(ctx context.Context, whom chan<- event.GenericEvent, touchpoint types.NamespacedName) {
-	object := &v1alpha1.Touchpoint{ObjectMeta: metav1.ObjectMeta{Namespace: touchpoint.Namespace, Name: touchpoint.Name}}
-	select {
-	case whom <- event.GenericEvent{Object: object}:
-	case <-ctx.Done():
+	for _, state := range budget.States {
+		budgetsByState.WithLabelValues(string(state)).Set(float64(counts[state]))
 	}
 }
+
+// label is a label of a sample.
+func label(sample *model.Sample, name model.LabelName) string { return string(sample.Metric[name]) }

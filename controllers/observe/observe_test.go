@@ -18,7 +18,9 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql/parser"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
@@ -120,9 +122,9 @@ func TestBackOff(t *testing.T) {
 // TestAsWhom: what is shown to Prometheus, and only to it.
 func TestAsWhom(t *testing.T) {
 	var got http.Header
-	var form string
+	var asked []string
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got, form = r.Header, r.FormValue("query")
+		got, asked = r.Header, append(asked, r.FormValue("query"))
 		io.WriteString(w, nothing)
 	}))
 	defer server.Close()
@@ -149,8 +151,19 @@ func TestAsWhom(t *testing.T) {
 			t.Errorf("headers %v", got)
 		}
 	}
-	if want := `last_over_time(sojourn:touchpoint_complaint:info{namespace=~"shop|bank"}[360000ms])`; form != want {
-		t.Errorf("asked %s, want %s", form, want)
+	if want := `last_over_time(sojourn:touchpoint_complaint:info{namespace=~"shop|bank"}[360000ms])`; asked[0] != want {
+		t.Errorf("asked %s, want %s", asked[0], want)
+	}
+	for _, question := range asked {
+		if strings.Count(question, `namespace=~"shop|bank"`) != strings.Count(question, "{") {
+			t.Errorf("%s asks of other namespaces", question)
+		}
+		if _, err := parser.NewParser(parser.Options{}).ParseExpr(question); err != nil {
+			t.Errorf("%s: %v", question, err)
+		}
+	}
+	if fast, slow := len(o.questions())+1, 0; len(asked) > 2*fast {
+		t.Errorf("%d questions in two rounds (%d slow)", len(asked), slow)
 	}
 	if _, err := New(Options{URL: server.URL, CAFile: filepath.Join(dir, "none")}, logr.Discard()); err == nil {
 		t.Error("a file that is not there is no fault")
@@ -203,17 +216,19 @@ func TestComplaintsAreRead(t *testing.T) {
 	}
 }
 
-// woken lists whom an answer wakes.
-func (o *Observer) woken(ctx context.Context, answer ...*model.Sample) string {
+// whoIsWoken lists whom an answer wakes.
+func (o *Observer) whoIsWoken(ctx context.Context, answer ...*model.Sample) string {
 	ctx, cancel := context.WithCancel(ctx)
 	list := make(chan string)
+	o.subscribers = [topics][]chan event.GenericEvent{}
+	edges, metrics := o.News(EdgesOfTouchpoint), o.News(MetricsOfTouchpoint)
 	go func() {
 		var woken []string
 		for {
 			select {
-			case e := <-o.edgesChanged:
+			case e := <-edges:
 				woken = append(woken, "edges of "+e.Object.GetName())
-			case e := <-o.metricsChanged:
+			case e := <-metrics:
 				woken = append(woken, "metrics of "+e.Object.GetName())
 			case <-ctx.Done():
 				list <- strings.Join(woken, ", ")
@@ -221,7 +236,7 @@ func (o *Observer) woken(ctx context.Context, answer ...*model.Sample) string {
 			}
 		}
 	}()
-	o.take(ctx, complaintsIn(answer))
+	o.takeComplaints(ctx, complaintsIn(answer))
 	o.judge(nil)
 	cancel()
 	return <-list
@@ -235,7 +250,7 @@ func TestOnlyNewsWakes(t *testing.T) {
 	falls := complaint("checkout", rules.ComplaintFalls)
 	expect := func(want string, answer ...*model.Sample) {
 		t.Helper()
-		if got := o.woken(t.Context(), answer...); got != want {
+		if got := o.whoIsWoken(t.Context(), answer...); got != want {
 			t.Errorf("woken: %q, want %q", got, want)
 		}
 	}

@@ -10,10 +10,10 @@ import (
 )
 
 // ForJourney makes the rules that record a Journey's KPIs, each in a unit of its own, and
-// the entries of its stages, in customers a minute.
+// the entries of its stages, in customers a minute and a day.
 func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 	read := &reader{namespace: journey.Namespace, enforce: options.EnforceNamespaceLabel}
-	var rules []monitoringv1.Rule
+	var rules, sums []monitoringv1.Rule
 	for _, stage := range journey.Spec.Stages {
 		if stage.Entries == "" {
 			continue
@@ -21,6 +21,8 @@ func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 		if entries := read.counter(fmt.Sprintf("spec.stages[%s].entries", stage.Name), stage.Entries); entries != nil {
 			rules = append(rules, record(journeyEntries, gained("", entries.String()),
 				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "stage": string(stage.Name)}))
+			sums = []monitoringv1.Rule{record(JourneyEntries, fmt.Sprintf("sum_over_time(%s[%s])",
+				selector(journeyEntries, equals("namespace", journey.Namespace), equals("journey", journey.Name)), span(day)), nil)}
 		}
 	}
 	for _, kpi := range journey.Spec.KPIs {
@@ -29,9 +31,11 @@ func ForJourney(journey *v1alpha1.Journey, options Options) ObjectRules {
 			if expr.Type() == parser.ValueTypeScalar {
 				text = "vector(" + text + ")"
 			}
-			rules = append(rules, record(journeyKPI, sum(text),
+			rules = append(rules, record(JourneyKPI, sum(text),
 				map[string]string{"namespace": journey.Namespace, "journey": journey.Name, "kpi": string(kpi.Name)}))
 		}
 	}
-	return ObjectRules{Groups: grouped("sojourn-journey-"+journey.Name, tile, each(rules)...), Problems: read.problems}
+	name := "sojourn-journey-" + journey.Name
+	groups := append(grouped(name, tile, each(rules)...), grouped(name+".days", quarterTile, sums)...)
+	return ObjectRules{Groups: groups, Problems: read.problems}
 }

@@ -127,6 +127,18 @@ func (m *meaning) effort(ces *v1alpha1.CESObjective, at func(string), share func
 // instrumentLabel is the instrument as the series name it; empty for traffic.
 func (m *meaning) instrumentLabel() string { return strings.ToLower(string(m.instrument)) }
 
+// value turns a mean loss into the unit of the promise.
+func (m *meaning) value(loss float64) float64 {
+	switch m.form {
+	case "net":
+		return 100 * (1 - 2*loss)
+	case "mean":
+		return m.scale.Mean(loss)
+	default:
+		return 100 * (1 - loss)
+	}
+}
+
 // def says in short what a loss means. Counts are kept by it: changing only the target
 // of an objective keeps it, and so the history; changing the meaning starts anew.
 func (m *meaning) def(source v1alpha1.Source) string {

@@ -48,6 +48,7 @@ func ForNamespace(namespace string, slos []*v1alpha1.ExperienceSLO, in targets.N
 		longGroups(namespace, roster),
 		stateGroups(namespace, roster),
 	)})
+	objects = append(objects, Object{Name: "sojourn-experience", Groups: experienceGroups(namespace)})
 	return append(objects, infoObjects(namespace, slices.Sorted(maps.Keys(roster.touchpoints)), in, journeysOf)...)
 }
 

@@ -58,7 +58,10 @@ const (
 	touchpointResponses = "sojourn:touchpoint_responses:count1m"
 
 	journeyEntries = "sojourn:journey_stage_entries:count1m"
-	journeyKPI     = "sojourn:journey_kpi:value"
+	// JourneyEntries is how many customers entered a stage within a day, and JourneyKPI
+	// the value of a figure of the business.
+	JourneyEntries = "sojourn:journey_stage_entries:sum1d"
+	JourneyKPI     = "sojourn:journey_kpi:value"
 )
 
 // Labels that tell one from all others. Joins are on these, and the side of a join that

@@ -24,8 +24,10 @@ type SLORules struct {
 	Resolution targets.Resolution
 	// Objectives says for each objective, in the spec's order, how it is watched.
 	Objectives []v1alpha1.ObjectiveStatus
-	// Budgets is the number of pairs of objective and touchpoint that are watched.
+	// Budgets is the number of pairs of objective and touchpoint that are watched, and
+	// Watched says which.
 	Budgets int
+	Watched []Watch
 	// Problems are in the order of the spec. Missing references are not among them:
 	// Resolution names those.
 	Problems []Problem
@@ -33,6 +35,20 @@ type SLORules struct {
 	// brought the touchpoint in. Who chooses by a rule expects to miss some; who names a
 	// touchpoint has a Problem.
 	Skipped []Problem
+}
+
+// Watch is the budgets of one objective whose events come from one source.
+type Watch struct {
+	Objective string
+	// Def says what a loss means.
+	Def         string
+	Family      budget.Family
+	Touchpoints []string
+	// Allowed is the mean loss per event that is allowed.
+	Allowed float64
+	// Value turns a mean loss into the unit of the promise: percent of good events,
+	// percent of net ease, points of a mean or of NPS.
+	Value func(loss float64) float64
 }
 
 // ForSLO makes the rules of one ExperienceSLO: one for each objective, which says what is
@@ -61,6 +77,10 @@ func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 		made.Budgets += int(status.Budgets)
 		for _, set := range watched {
 			rules = append(rules, record(Budget, set.allowed(), set.labels()))
+			made.Watched = append(made.Watched, Watch{
+				Objective: m.name, Def: m.def(set.source), Family: m.family, Touchpoints: set.touchpoints,
+				Allowed: m.budget, Value: set.meaning.value,
+			})
 		}
 	}
 	made.Groups = grouped("sojourn-slo-"+slo.Name, rosterTile, each(rules)...)

@@ -62,8 +62,9 @@ func ForTouchpoint(touchpoint *v1alpha1.Touchpoint, slos []*v1alpha1.ExperienceS
 	for i := range metrics.Events {
 		c.pair(&metrics.Events[i])
 	}
+	name := "sojourn-touchpoint-" + touchpoint.Name
 	return ObjectRules{
-		Groups:    grouped("sojourn-touchpoint-"+touchpoint.Name, tile, c.sets...),
+		Groups:    append(grouped(name, tile, c.sets...), grouped(name+".experience", ExperienceInterval, c.quantiles)...),
 		Diagnosis: c.diagnosis.group(touchpoint),
 		Problems:  c.problems,
 	}
@@ -116,7 +117,9 @@ type touchpointCounts struct {
 	reader
 	touchpoint *v1alpha1.Touchpoint
 	sets       [][]monitoringv1.Rule
-	diagnosis  diagnosis
+	// quantiles are rules that people read, and alerts do not.
+	quantiles []monitoringv1.Rule
+	diagnosis diagnosis
 }
 
 // The paths of the queries.
@@ -151,10 +154,14 @@ func (c *touchpointCounts) counter(field string, query v1alpha1.Query) *parser.V
 
 // add adds a set of rules, which get the labels of the touchpoint.
 func (c *touchpointCounts) add(rules []monitoringv1.Rule) {
+	c.sets = append(c.sets, c.labelled(rules))
+}
+
+func (c *touchpointCounts) labelled(rules []monitoringv1.Rule) []monitoringv1.Rule {
 	for _, rule := range rules {
 		rule.Labels["namespace"], rule.Labels["touchpoint"] = c.touchpoint.Namespace, c.touchpoint.Name
 	}
-	c.sets = append(c.sets, rules)
+	return rules
 }
 
 // counted reads the events that the rule before has recorded, without labels.
@@ -208,10 +215,18 @@ func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []
 		now, before := latest(histogram.String()), latestBefore(histogram.String())
 		c.add(counts(def, gainedOf("", count(now), count(before)), c.rest(def, gainedOf("", within(now), within(before)))))
 	}
-	if classic {
-		c.diagnosis.falls(histogramField, latency.Histogram, all)
-		c.diagnosis.edges(latency.Histogram, histogram, edges)
+	metric := func() map[string]string { return map[string]string{"source": "metric"} }
+	if !classic {
+		c.quantiles = c.labelled(quantiles(fmt.Sprintf("sum(increase(%s[%s]))", histogram, promDuration(TrafficSpan)), metric))
+		return
 	}
+	c.diagnosis.falls(histogramField, latency.Histogram, all)
+	c.diagnosis.edges(latency.Histogram, histogram, edges)
+	every := *histogram
+	every.LabelMatchers = without(histogram.LabelMatchers, labels.BucketLabel)
+	gains := record(latencyGains, gainedWithin(labels.BucketLabel, every.String()), metric())
+	own := selector(latencyGains, equals("namespace", c.touchpoint.Namespace), equals("touchpoint", c.touchpoint.Name), equals("source", "metric"))
+	c.quantiles = c.labelled(append([]monitoringv1.Rule{gains}, quantiles("sum by (le) ("+own+")", metric)...))
 }
 
 func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []meaning) {
@@ -226,6 +241,11 @@ func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []mea
 	rules := []monitoringv1.Rule{record(touchpointResponses,
 		fmt.Sprintf(`sum by (score) (label_replace(%s, "score", "$1", %q, "([0-9]+)(?:\\.0)?"))`, gained(label, responses.String()), label),
 		map[string]string{"instrument": instrument})}
+	// A tool's counters fall when it is restarted: what they gained is added up.
+	answered := selector(touchpointResponses, equals("namespace", c.touchpoint.Namespace), equals("touchpoint", c.touchpoint.Name), equals("instrument", instrument))
+	totals := selector(answerTotals, equals("namespace", c.touchpoint.Namespace), equals("touchpoint", c.touchpoint.Name), equals("instrument", instrument), equals("source", "metric"))
+	rules = append(rules, record(answerTotals, fmt.Sprintf("sum by (score) (last_over_time(%s[%s])) + sum by (score) (%s) or sum by (score) (%s)", totals, latelyLong, answered, answered),
+		map[string]string{"instrument": instrument, "source": "metric"}))
 	for _, m := range promises {
 		if m.instrument != survey.Type {
 			continue

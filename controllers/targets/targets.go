@@ -4,6 +4,7 @@
 package targets
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -85,10 +86,7 @@ func References(journey *v1alpha1.Journey) []Reference {
 	seen := map[Reference]bool{}
 	for _, stage := range journey.Spec.Stages {
 		for _, touchpoint := range stage.Touchpoints {
-			reference := Reference{Namespace: string(touchpoint.Namespace), Name: string(touchpoint.Name)}
-			if reference.Namespace == "" {
-				reference.Namespace = journey.Namespace
-			}
+			reference := ReferenceOf(journey, touchpoint)
 			if !seen[reference] {
 				seen[reference] = true
 				references = append(references, reference)
@@ -96,6 +94,11 @@ func References(journey *v1alpha1.Journey) []Reference {
 		}
 	}
 	return references
+}
+
+// ReferenceOf says which touchpoint a journey names.
+func ReferenceOf(journey *v1alpha1.Journey, named v1alpha1.TouchpointReference) Reference {
+	return Reference{Namespace: cmp.Or(string(named.Namespace), journey.Namespace), Name: string(named.Name)}
 }
 
 func selects(selector *v1alpha1.TouchpointSelector, touchpoint *v1alpha1.Touchpoint) bool {

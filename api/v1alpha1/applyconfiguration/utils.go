@@ -35,18 +35,30 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BlueprintApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlueprintPart"):
 		return &apiv1alpha1.BlueprintPartApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BudgetStates"):
+		return &apiv1alpha1.BudgetStatesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BudgetStatus"):
+		return &apiv1alpha1.BudgetStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CertificateSource"):
 		return &apiv1alpha1.CertificateSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CESObjective"):
 		return &apiv1alpha1.CESObjectiveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CSATObjective"):
 		return &apiv1alpha1.CSATObjectiveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DeclaredGaps"):
+		return &apiv1alpha1.DeclaredGapsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DNSProbe"):
 		return &apiv1alpha1.DNSProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EffortFigure"):
+		return &apiv1alpha1.EffortFigureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventMetrics"):
 		return &apiv1alpha1.EventMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventsObjective"):
 		return &apiv1alpha1.EventsObjectiveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Expectation"):
+		return &apiv1alpha1.ExpectationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Experience"):
+		return &apiv1alpha1.ExperienceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExperienceSLO"):
 		return &apiv1alpha1.ExperienceSLOApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExperienceSLOSpec"):
@@ -55,6 +67,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExperienceSLOStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Extraction"):
 		return &apiv1alpha1.ExtractionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GapStatus"):
+		return &apiv1alpha1.GapStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GRPCProbe"):
 		return &apiv1alpha1.GRPCProbeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPBody"):
@@ -69,6 +83,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.InstrumentApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Journey"):
 		return &apiv1alpha1.JourneyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("JourneyBudgets"):
+		return &apiv1alpha1.JourneyBudgetsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JourneyNamespaces"):
 		return &apiv1alpha1.JourneyNamespacesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JourneySpec"):
@@ -79,6 +95,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.KeyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KPI"):
 		return &apiv1alpha1.KPIApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KPIStatus"):
+		return &apiv1alpha1.KPIStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LatencyFigure"):
+		return &apiv1alpha1.LatencyFigureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LatencyMetrics"):
 		return &apiv1alpha1.LatencyMetricsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LatencyObjective"):
@@ -91,6 +111,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MapElementsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Metrics"):
 		return &apiv1alpha1.MetricsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NetFigure"):
+		return &apiv1alpha1.NetFigureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NPSObjective"):
 		return &apiv1alpha1.NPSObjectiveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Objective"):
@@ -111,8 +133,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.QueryParameterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RequestMetrics"):
 		return &apiv1alpha1.RequestMetricsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Satisfaction"):
+		return &apiv1alpha1.SatisfactionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ShareFigure"):
+		return &apiv1alpha1.ShareFigureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Stage"):
 		return &apiv1alpha1.StageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StageStatus"):
+		return &apiv1alpha1.StageStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Survey"):
 		return &apiv1alpha1.SurveyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SurveyFields"):
@@ -143,8 +171,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TouchpointStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ValueSource"):
 		return &apiv1alpha1.ValueSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WeakestTouchpoint"):
+		return &apiv1alpha1.WeakestTouchpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WorkloadReference"):
 		return &apiv1alpha1.WorkloadReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WorkloadStatus"):
+		return &apiv1alpha1.WorkloadStatusApplyConfiguration{}
 
 	}
 	return nil

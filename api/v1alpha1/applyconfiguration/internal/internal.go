@@ -117,6 +117,65 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: workload
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.WorkloadReference
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetState
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetStates
+  map:
+    fields:
+    - name: atRisk
+      type:
+        scalar: numeric
+    - name: breached
+      type:
+        scalar: numeric
+    - name: inconclusive
+      type:
+        scalar: numeric
+    - name: insufficientData
+      type:
+        scalar: numeric
+    - name: met
+      type:
+        scalar: numeric
+    - name: noData
+      type:
+        scalar: numeric
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetStatus
+  map:
+    fields:
+    - name: alerts
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: burnRate
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: events
+      type:
+        scalar: numeric
+    - name: lower
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: objective
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: remaining
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: state
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetState
+    - name: touchpoint
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: upper
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: value
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.CESInstrument
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.CESObjective
@@ -171,8 +230,44 @@ var schemaYAML = typed.YAMLObject(`types:
       default: A
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSRecordType
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.DeclaredGaps
+  map:
+    fields:
+    - name: communication
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SignedPercentage
+    - name: design
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SignedPercentage
+    - name: listening
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SignedPercentage
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Duration
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.EffortFigure
+  map:
+    fields:
+    - name: easePercent
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: events
+      type:
+        scalar: numeric
+    - name: instrument
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.CESInstrument
+    - name: lower
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: mean
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: net
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: upper
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.EventMetrics
   map:
     fields:
@@ -194,6 +289,36 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: target
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Percentage
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Expectation
+  map:
+    fields:
+    - name: description
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Text
+    - name: net
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.SignedPercentage
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Experience
+  map:
+    fields:
+    - name: availability
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ShareFigure
+    - name: ces
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.EffortFigure
+    - name: csat
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.ShareFigure
+    - name: latency
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyFigure
+    - name: net
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.NetFigure
+    - name: nps
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.NetFigure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.ExperienceSLO
   map:
     fields:
@@ -271,9 +396,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: remaining
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: states
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetStates
     - name: touchpoints
       type:
         scalar: numeric
+    - name: worst
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.BudgetStatus
+          elementRelationship: atomic
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Expression
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Extraction
@@ -288,6 +425,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sensitive
       type:
         scalar: boolean
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.FromNamespaces
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.GRPCProbe
@@ -302,6 +441,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tls
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSOptions
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.GapStatus
+  map:
+    fields:
+    - name: from
+      type:
+        scalar: string
+    - name: gap
+      type:
+        scalar: string
+    - name: points
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: source
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.HTTPBody
   map:
     fields:
@@ -418,6 +572,18 @@ var schemaYAML = typed.YAMLObject(`types:
           reason: Pending
           status: Unknown
           type: Ready
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyBudgets
+  map:
+    fields:
+    - name: breached
+      type:
+        scalar: numeric
+    - name: met
+      type:
+        scalar: numeric
+    - name: unknown
+      type:
+        scalar: numeric
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyNamespaces
   map:
     fields:
@@ -459,6 +625,10 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: scoring
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Scoring
+      default: PeakEnd
     - name: stages
       type:
         list:
@@ -474,6 +644,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyStatus
   map:
     fields:
+    - name: budgets
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyBudgets
+    - name: completeness
+      type:
+        scalar: numeric
     - name: conditions
       type:
         list:
@@ -482,6 +658,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: kpis
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KPIStatus
+          elementRelationship: associative
+          keys:
+          - name
     - name: measured
       type:
         scalar: numeric
@@ -491,12 +675,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: promised
       type:
         scalar: numeric
+    - name: score
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
     - name: stages
       type:
-        scalar: numeric
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.StageStatus
+          elementRelationship: associative
+          keys:
+          - name
     - name: touchpoints
       type:
         scalar: numeric
+    - name: weakest
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.WeakestTouchpoint
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyType
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.KPI
@@ -510,7 +705,24 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
     - name: target
       type:
-        scalar: string
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KPITarget
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.KPIStatus
+  map:
+    fields:
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: reached
+      type:
+        scalar: boolean
+    - name: target
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.KPITarget
+    - name: value
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.KPITarget
+  scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Kano
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.KeyReference
@@ -526,6 +738,15 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Language
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyFigure
+  map:
+    fields:
+    - name: p50Seconds
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: p95Seconds
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.LatencyMetrics
   map:
     fields:
@@ -679,6 +900,21 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.NetFigure
+  map:
+    fields:
+    - name: events
+      type:
+        scalar: numeric
+    - name: lower
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: points
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: upper
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Objective
   map:
     fields:
@@ -896,12 +1132,38 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: total
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Query
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Satisfaction
+  map:
+    fields:
+    - name: points
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: sign
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Score
+  scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.Scoring
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Segment
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Severity
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.ShareFigure
+  map:
+    fields:
+    - name: events
+      type:
+        scalar: numeric
+    - name: lower
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: percent
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: upper
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.SignedPercentage
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Source
@@ -924,6 +1186,27 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TouchpointReference
           elementRelationship: atomic
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.StageStatus
+  map:
+    fields:
+    - name: budgets
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.JourneyBudgets
+    - name: conversionPercent
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: dropOffPercent
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: entries
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: score
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Survey
   map:
     fields:
@@ -1118,6 +1401,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespace
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
+    - name: weight
+      type:
+        scalar: numeric
+      default: 1
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.TouchpointSelector
   map:
     fields:
@@ -1156,7 +1443,10 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
     - name: expectation
       type:
-        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Text
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Expectation
+    - name: gaps
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.DeclaredGaps
     - name: kano
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Kano
@@ -1200,6 +1490,17 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: experience
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Experience
+    - name: gaps
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.GapStatus
+          elementRelationship: associative
+          keys:
+          - gap
     - name: journeys
       type:
         list:
@@ -1220,6 +1521,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - location
+    - name: satisfaction
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Satisfaction
+    - name: score
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: workloads
+      type:
+        list:
+          elementType:
+            namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.WorkloadStatus
+          elementRelationship: atomic
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.URL
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.ValueSource
@@ -1238,12 +1551,42 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
   scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.WeakestTouchpoint
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: score
+      type:
+        namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Figure
+    - name: why
+      type:
+        scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Window
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.WorkloadReference
   map:
     fields:
     - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+- name: com.github.sojourn-dev.sojourn.api.v1alpha1.WorkloadStatus
+  map:
+    fields:
+    - name: health
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: lane
+      type:
+        scalar: string
+    - name: message
       type:
         scalar: string
     - name: name

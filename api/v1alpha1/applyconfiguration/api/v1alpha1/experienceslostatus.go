@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/sojourn-dev/sojourn/api/v1alpha1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -16,7 +17,9 @@ import (
 //
 // ExperienceSLOStatus is what the controllers found out about an ExperienceSLO.
 type ExperienceSLOStatusApplyConfiguration struct {
-	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// conditions are Ready, and Reconciling or Stalled where they apply, which speak of
+	// the configuration; and, where a Prometheus is asked, Met, which speaks of the
+	// customers, RulesLoaded, WindowCovered and Observed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -26,6 +29,14 @@ type ExperienceSLOStatusApplyConfiguration struct {
 	Budgets *int32 `json:"budgets,omitempty"`
 	// objectives says how each objective is watched.
 	Objectives []ObjectiveStatusApplyConfiguration `json:"objectives,omitempty"`
+	// states counts the budgets by how they stand over the window; absent until
+	// Prometheus has told.
+	States *BudgetStatesApplyConfiguration `json:"states,omitempty"`
+	// remaining is what is left of the budget that has least left, in percent of it;
+	// negative where more than the budget is spent.
+	Remaining *apiv1alpha1.Figure `json:"remaining,omitempty"`
+	// worst are the 20 budgets that stand worst, the worst first.
+	Worst []BudgetStatusApplyConfiguration `json:"worst,omitempty"`
 }
 
 // ExperienceSLOStatusApplyConfiguration constructs a declarative configuration of the ExperienceSLOStatus type for use with
@@ -80,6 +91,35 @@ func (b *ExperienceSLOStatusApplyConfiguration) WithObjectives(values ...*Object
 			panic("nil value passed to WithObjectives")
 		}
 		b.Objectives = append(b.Objectives, *values[i])
+	}
+	return b
+}
+
+// WithStates sets the States field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the States field is set to the value of the last call.
+func (b *ExperienceSLOStatusApplyConfiguration) WithStates(value *BudgetStatesApplyConfiguration) *ExperienceSLOStatusApplyConfiguration {
+	b.States = value
+	return b
+}
+
+// WithRemaining sets the Remaining field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Remaining field is set to the value of the last call.
+func (b *ExperienceSLOStatusApplyConfiguration) WithRemaining(value apiv1alpha1.Figure) *ExperienceSLOStatusApplyConfiguration {
+	b.Remaining = &value
+	return b
+}
+
+// WithWorst adds the given value to the Worst field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Worst field.
+func (b *ExperienceSLOStatusApplyConfiguration) WithWorst(values ...*BudgetStatusApplyConfiguration) *ExperienceSLOStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWorst")
+		}
+		b.Worst = append(b.Worst, *values[i])
 	}
 	return b
 }

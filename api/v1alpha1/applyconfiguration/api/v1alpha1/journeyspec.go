@@ -32,6 +32,10 @@ type JourneySpecApplyConfiguration struct {
 	// stages are the parts of the journey in their order, 1 to 20. A touchpoint may
 	// stand in several stages: a journey may loop.
 	Stages []StageApplyConfiguration `json:"stages,omitempty"`
+	// scoring says how the journey's score is made of those of its touchpoints: PeakEnd
+	// (the mean of the most intense one and the last one, which is what people remember),
+	// WeightedMean or Worst. Default: PeakEnd.
+	Scoring *apiv1alpha1.Scoring `json:"scoring,omitempty"`
 	// kpis are figures of the business beside the journey, at most 20. Each is
 	// recorded every minute as the series sojourn:journey_kpi:value.
 	KPIs []KPIApplyConfiguration `json:"kpis,omitempty"`
@@ -106,6 +110,14 @@ func (b *JourneySpecApplyConfiguration) WithStages(values ...*StageApplyConfigur
 		}
 		b.Stages = append(b.Stages, *values[i])
 	}
+	return b
+}
+
+// WithScoring sets the Scoring field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Scoring field is set to the value of the last call.
+func (b *JourneySpecApplyConfiguration) WithScoring(value apiv1alpha1.Scoring) *JourneySpecApplyConfiguration {
+	b.Scoring = &value
 	return b
 }
 

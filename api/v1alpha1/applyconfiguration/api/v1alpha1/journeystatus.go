@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/sojourn-dev/sojourn/api/v1alpha1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -16,18 +17,32 @@ import (
 //
 // JourneyStatus is what the controllers found out about a Journey.
 type JourneyStatusApplyConfiguration struct {
-	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// conditions are Ready, and Reconciling or Stalled where they apply, which speak of
+	// the configuration; and, where a Prometheus is asked, Healthy, which speaks of the
+	// customers, and Observed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// stages is how many stages the journey has.
-	Stages *int32 `json:"stages,omitempty"`
 	// touchpoints counts the distinct touchpoints of the journey.
 	Touchpoints *int32 `json:"touchpoints,omitempty"`
 	// measured counts those that exist and are measured by a probe, survey or metric.
 	Measured *int32 `json:"measured,omitempty"`
 	// promised counts those that at least one ExperienceSLO covers.
 	Promised *int32 `json:"promised,omitempty"`
+	// completeness is how much of the map is filled and measured, in percent: of each
+	// touchpoint whether it exists, is measured, is promised something, has an owner, an
+	// expectation, a blueprint and the elements of the map.
+	Completeness *int32 `json:"completeness,omitempty"`
+	// score is how customers fare on the journey, 0 to 100, by spec.scoring.
+	Score *apiv1alpha1.Figure `json:"score,omitempty"`
+	// weakest is the touchpoint with the lowest score.
+	Weakest *WeakestTouchpointApplyConfiguration `json:"weakest,omitempty"`
+	// budgets counts the budgets at the journey's touchpoints, whoever promised them.
+	Budgets *JourneyBudgetsApplyConfiguration `json:"budgets,omitempty"`
+	// stages says how customers fare in each stage.
+	Stages []StageStatusApplyConfiguration `json:"stages,omitempty"`
+	// kpis are the figures of the business.
+	KPIs []KPIStatusApplyConfiguration `json:"kpis,omitempty"`
 }
 
 // JourneyStatusApplyConfiguration constructs a declarative configuration of the JourneyStatus type for use with
@@ -57,14 +72,6 @@ func (b *JourneyStatusApplyConfiguration) WithObservedGeneration(value int64) *J
 	return b
 }
 
-// WithStages sets the Stages field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Stages field is set to the value of the last call.
-func (b *JourneyStatusApplyConfiguration) WithStages(value int32) *JourneyStatusApplyConfiguration {
-	b.Stages = &value
-	return b
-}
-
 // WithTouchpoints sets the Touchpoints field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Touchpoints field is set to the value of the last call.
@@ -86,5 +93,63 @@ func (b *JourneyStatusApplyConfiguration) WithMeasured(value int32) *JourneyStat
 // If called multiple times, the Promised field is set to the value of the last call.
 func (b *JourneyStatusApplyConfiguration) WithPromised(value int32) *JourneyStatusApplyConfiguration {
 	b.Promised = &value
+	return b
+}
+
+// WithCompleteness sets the Completeness field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Completeness field is set to the value of the last call.
+func (b *JourneyStatusApplyConfiguration) WithCompleteness(value int32) *JourneyStatusApplyConfiguration {
+	b.Completeness = &value
+	return b
+}
+
+// WithScore sets the Score field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Score field is set to the value of the last call.
+func (b *JourneyStatusApplyConfiguration) WithScore(value apiv1alpha1.Figure) *JourneyStatusApplyConfiguration {
+	b.Score = &value
+	return b
+}
+
+// WithWeakest sets the Weakest field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Weakest field is set to the value of the last call.
+func (b *JourneyStatusApplyConfiguration) WithWeakest(value *WeakestTouchpointApplyConfiguration) *JourneyStatusApplyConfiguration {
+	b.Weakest = value
+	return b
+}
+
+// WithBudgets sets the Budgets field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Budgets field is set to the value of the last call.
+func (b *JourneyStatusApplyConfiguration) WithBudgets(value *JourneyBudgetsApplyConfiguration) *JourneyStatusApplyConfiguration {
+	b.Budgets = value
+	return b
+}
+
+// WithStages adds the given value to the Stages field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Stages field.
+func (b *JourneyStatusApplyConfiguration) WithStages(values ...*StageStatusApplyConfiguration) *JourneyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithStages")
+		}
+		b.Stages = append(b.Stages, *values[i])
+	}
+	return b
+}
+
+// WithKPIs adds the given value to the KPIs field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the KPIs field.
+func (b *JourneyStatusApplyConfiguration) WithKPIs(values ...*KPIStatusApplyConfiguration) *JourneyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithKPIs")
+		}
+		b.KPIs = append(b.KPIs, *values[i])
+	}
 	return b
 }

@@ -21,8 +21,9 @@ type KPIApplyConfiguration struct {
 	// query is the PromQL expression of the figure; the sum of what it returns is
 	// recorded.
 	Query *apiv1alpha1.Query `json:"query,omitempty"`
-	// target is what the figure should be, as words or a number. Documentation only.
-	Target *string `json:"target,omitempty"`
+	// target is what the figure should be: ">= 0.03", "<= 300", or a bare number, which
+	// means at least that.
+	Target *apiv1alpha1.KPITarget `json:"target,omitempty"`
 }
 
 // KPIApplyConfiguration constructs a declarative configuration of the KPI type for use with
@@ -50,7 +51,7 @@ func (b *KPIApplyConfiguration) WithQuery(value apiv1alpha1.Query) *KPIApplyConf
 // WithTarget sets the Target field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Target field is set to the value of the last call.
-func (b *KPIApplyConfiguration) WithTarget(value string) *KPIApplyConfiguration {
+func (b *KPIApplyConfiguration) WithTarget(value apiv1alpha1.KPITarget) *KPIApplyConfiguration {
 	b.Target = &value
 	return b
 }

@@ -21,8 +21,11 @@ type TouchpointReferenceApplyConfiguration struct {
 	// namespace of the Touchpoint; one elsewhere must allow this journey by its
 	// allowedJourneys. Default: the journey's own.
 	Namespace *apiv1alpha1.Name `json:"namespace,omitempty"`
-	// momentOfTruth marks an encounter that decides how the journey is remembered.
-	// Documentation only. Default: false.
+	// weight is how much the touchpoint counts in a mean of the journey or of its stage, 1
+	// to 100. Default: 1.
+	Weight *int32 `json:"weight,omitempty"`
+	// momentOfTruth marks an encounter that decides how the journey is remembered: in
+	// PeakEnd it is felt twice as much. Default: false.
 	MomentOfTruth *bool `json:"momentOfTruth,omitempty"`
 }
 
@@ -45,6 +48,14 @@ func (b *TouchpointReferenceApplyConfiguration) WithName(value apiv1alpha1.Name)
 // If called multiple times, the Namespace field is set to the value of the last call.
 func (b *TouchpointReferenceApplyConfiguration) WithNamespace(value apiv1alpha1.Name) *TouchpointReferenceApplyConfiguration {
 	b.Namespace = &value
+	return b
+}
+
+// WithWeight sets the Weight field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Weight field is set to the value of the last call.
+func (b *TouchpointReferenceApplyConfiguration) WithWeight(value int32) *TouchpointReferenceApplyConfiguration {
+	b.Weight = &value
 	return b
 }
 

@@ -40,8 +40,11 @@ type TouchpointSpecApplyConfiguration struct {
 	// owner names the team that answers for the touchpoint.
 	Owner *OwnerApplyConfiguration `json:"owner,omitempty"`
 	// expectation is what customers expect here before they come; satisfaction is
-	// what they experience less what they expected. Documentation only.
-	Expectation *apiv1alpha1.Text `json:"expectation,omitempty"`
+	// what they experience less what they expected (the Delta law).
+	Expectation *ExpectationApplyConfiguration `json:"expectation,omitempty"`
+	// gaps are those of the gap model of service quality that only people can judge. The
+	// others are computed: see status.gaps.
+	Gaps *DeclaredGapsApplyConfiguration `json:"gaps,omitempty"`
 	// allowedJourneys says which journeys may contain this touchpoint. Default:
 	// those of the same namespace.
 	AllowedJourneys *AllowedJourneysApplyConfiguration `json:"allowedJourneys,omitempty"`
@@ -139,8 +142,16 @@ func (b *TouchpointSpecApplyConfiguration) WithOwner(value *OwnerApplyConfigurat
 // WithExpectation sets the Expectation field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Expectation field is set to the value of the last call.
-func (b *TouchpointSpecApplyConfiguration) WithExpectation(value apiv1alpha1.Text) *TouchpointSpecApplyConfiguration {
-	b.Expectation = &value
+func (b *TouchpointSpecApplyConfiguration) WithExpectation(value *ExpectationApplyConfiguration) *TouchpointSpecApplyConfiguration {
+	b.Expectation = value
+	return b
+}
+
+// WithGaps sets the Gaps field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Gaps field is set to the value of the last call.
+func (b *TouchpointSpecApplyConfiguration) WithGaps(value *DeclaredGapsApplyConfiguration) *TouchpointSpecApplyConfiguration {
+	b.Gaps = value
 	return b
 }
 

@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/sojourn-dev/sojourn/api/v1alpha1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -16,7 +17,9 @@ import (
 //
 // TouchpointStatus is what the controllers found out about a Touchpoint.
 type TouchpointStatusApplyConfiguration struct {
-	// conditions are Ready, and Reconciling or Stalled where they apply.
+	// conditions are Ready, and Reconciling or Stalled where they apply, which speak of
+	// the configuration; and, where a Prometheus is asked, Healthy, which speaks of the
+	// customers, and Observed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -26,6 +29,18 @@ type TouchpointStatusApplyConfiguration struct {
 	// journeys are the journeys that contain the touchpoint, as namespace/name; the
 	// first 20 in alphabetical order.
 	Journeys []string `json:"journeys,omitempty"`
+	// score is how customers fare here, 0 to 100: the mean of the share that finds it easy,
+	// the share that is satisfied, and how well the budgets are kept just now.
+	Score *apiv1alpha1.Figure `json:"score,omitempty"`
+	// experience is what customers experience.
+	Experience *ExperienceApplyConfiguration `json:"experience,omitempty"`
+	// satisfaction is the experience less spec.expectation.net.
+	Satisfaction *SatisfactionApplyConfiguration `json:"satisfaction,omitempty"`
+	// gaps are those of the gap model of service quality that are declared or can be
+	// computed.
+	Gaps []GapStatusApplyConfiguration `json:"gaps,omitempty"`
+	// workloads are the Kubernetes objects of the blueprint, and how they do.
+	Workloads []WorkloadStatusApplyConfiguration `json:"workloads,omitempty"`
 	// probes are what the probers met last, one entry for each location, written by
 	// the probers of that location. When and how long each visit was is told by their
 	// metrics.
@@ -73,6 +88,56 @@ func (b *TouchpointStatusApplyConfiguration) WithMeasuredBy(value string) *Touch
 func (b *TouchpointStatusApplyConfiguration) WithJourneys(values ...string) *TouchpointStatusApplyConfiguration {
 	for i := range values {
 		b.Journeys = append(b.Journeys, values[i])
+	}
+	return b
+}
+
+// WithScore sets the Score field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Score field is set to the value of the last call.
+func (b *TouchpointStatusApplyConfiguration) WithScore(value apiv1alpha1.Figure) *TouchpointStatusApplyConfiguration {
+	b.Score = &value
+	return b
+}
+
+// WithExperience sets the Experience field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Experience field is set to the value of the last call.
+func (b *TouchpointStatusApplyConfiguration) WithExperience(value *ExperienceApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	b.Experience = value
+	return b
+}
+
+// WithSatisfaction sets the Satisfaction field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Satisfaction field is set to the value of the last call.
+func (b *TouchpointStatusApplyConfiguration) WithSatisfaction(value *SatisfactionApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	b.Satisfaction = value
+	return b
+}
+
+// WithGaps adds the given value to the Gaps field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Gaps field.
+func (b *TouchpointStatusApplyConfiguration) WithGaps(values ...*GapStatusApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithGaps")
+		}
+		b.Gaps = append(b.Gaps, *values[i])
+	}
+	return b
+}
+
+// WithWorkloads adds the given value to the Workloads field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Workloads field.
+func (b *TouchpointStatusApplyConfiguration) WithWorkloads(values ...*WorkloadStatusApplyConfiguration) *TouchpointStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWorkloads")
+		}
+		b.Workloads = append(b.Workloads, *values[i])
 	}
 	return b
 }
