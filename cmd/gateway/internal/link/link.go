@@ -60,8 +60,10 @@ func (p *Pages) Handler() http.Handler {
 	paths.HandleFunc("GET /s/{namespace}/{touchpoint}", p.with(p.ask))
 	paths.HandleFunc("POST /s/{namespace}/{touchpoint}", p.with(p.answer))
 	paths.HandleFunc("GET /s/{namespace}/{touchpoint}/thanks", p.with(func(w http.ResponseWriter, _ *http.Request, s *survey) {
-		s.say(w, http.StatusOK, s.thanks)
+		s.write(w, http.StatusOK, map[string]any{"Title": s.thanks, "Message": s.thanks, "Done": true})
 	}))
+	// What is no page's path at all is answered like a page that is not there.
+	paths.HandleFunc("GET /s/", p.with(nil))
 	return paths
 }
 
@@ -208,7 +210,7 @@ func (s *survey) form(w http.ResponseWriter, status int, in form) {
 	})
 }
 
-// say shows one sentence.
+// say shows one sentence that explains why there is no form.
 func (s *survey) say(w http.ResponseWriter, status int, message string) {
 	s.write(w, status, map[string]any{"Title": message, "Message": message})
 }
