@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -146,7 +147,11 @@ func itemOf(e *event.Event) part {
 // eventID is what tells one event from every other.
 type eventID struct{ source, id string }
 
+// unmarked takes the mark between source and id out of a source: without that, "a" with
+// "b#c" and "a#b" with "c" would be one event, and one of two answers lost.
+var unmarked = strings.NewReplacer("%", "%25", "#", "%23")
+
 // name gives a response the id of its event.
 func (e *eventID) name(r *ledger.Response) {
-	r.ID, r.Submission = "event:"+e.source+"#"+e.id, e.id
+	r.ID, r.Submission = "event:"+unmarked.Replace(e.source)+"#"+e.id, e.id
 }

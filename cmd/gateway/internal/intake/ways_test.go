@@ -142,6 +142,31 @@ func TestForgedWebhooks(t *testing.T) {
 	}
 }
 
+// Strangers do not learn which sources there are.
+func TestUnknownSourceLooksLikeAnother(t *testing.T) {
+	d := open(t)
+	answer := func(tool, source string, headers ...string) string {
+		response := d.post(t, `{}`, d.at("/v1/webhooks/"+tool+"/shop/"+source, headers...))
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(response.StatusCode, string(text))
+	}
+	for _, headers := range [][]string{
+		{},
+		{"X-Signature-256", "sha256=00", "Typeform-Signature", "sha256=AAAA", "Tally-Signature", "AAAA"},
+		{"Webhook-Id", "m", "Webhook-Timestamp", "1700000000", "Webhook-Signature", "v1,AAAA"},
+		{"Webhook-Id", "m", "Webhook-Timestamp", fmt.Sprint(time.Now().Unix()), "Webhook-Signature", "v1,AAAA"},
+	} {
+		for _, tool := range []string{"formbricks", "typeform", "tally", "generic"} {
+			if known, unknown := answer(tool, "tool", headers...), answer(tool, "none", headers...); known != unknown {
+				t.Errorf("%s %v: %s\nwithout a source: %s", tool, headers, known, unknown)
+			}
+		}
+	}
+}
+
 func anEvent(id string, score int) cloudevents.Event {
 	e := cloudevents.NewEvent()
 	e.SetID(id)
@@ -186,6 +211,13 @@ func TestCloudEvents(t *testing.T) {
 	expect(t, send(another, err), 202, `{"accepted":1,"duplicates":0}`)
 	if got := d.total(t, "checkout", "ces", "6"); got != 2 {
 		t.Errorf("counted %v times", got)
+	}
+	// Nor are two events one whose sources and ids only look alike side by side.
+	for _, each := range []struct{ source, id string }{{"a", "b#c"}, {"a#b", "c"}, {"a%23b", "c"}} {
+		alike := anEvent(each.id, 1)
+		alike.SetSource(each.source)
+		request, err := cehttp.NewHTTPRequestFromEvent(t.Context(), url, alike)
+		expect(t, send(request, err), 202, `{"accepted":1,"duplicates":0}`)
 	}
 	records := d.records(t)
 	if records[0].Submission != "e1" || records[0].Comment != "é" || !records[0].Answered.Equal(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)) {
