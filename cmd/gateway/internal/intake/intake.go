@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,7 @@ type Intake struct {
 	rejected   *prometheus.CounterVec
 	duplicates prometheus.Counter
 	pending    atomic.Int64
+	large      sync.Mutex
 }
 
 // Register creates the intake's own series, all at zero.
@@ -292,6 +294,20 @@ func (in *Intake) reserve(r *http.Request) (release func(), refusal *problem) {
 		return nil, overloaded()
 	}
 	return func() { in.pending.Add(-size) }, nil
+}
+
+// largeBody is from when on one body at a time of webhooks and events is decoded. What
+// decodes from those may be fifty times as large: a stop after so many items, as for
+// responses, is not to be had from decoders of others. Honest ones have a few KiB.
+const largeBody = 64 << 10
+
+// alone has large bodies decoded one after the other; done lets the next one begin.
+func (in *Intake) alone(body []byte) (done func()) {
+	if len(body) < largeBody {
+		return func() {}
+	}
+	in.large.Lock()
+	return in.large.Unlock
 }
 
 func read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {

@@ -377,7 +377,7 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		request := httptest.NewRequest(http.MethodPost, "/v1/events", nil)
 		request.Header = http.Header{"Content-Type": {contentType}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"s"}, "Ce-Type": {EventType}}
-		events, _, refusal := decodeEvents(request, body)
+		events, _, refusal := eventsOf(request, body)
 		if (refusal == nil) == (len(events) == 0) {
 			t.Fatalf("%d events and refusal %v", len(events), refusal)
 		}

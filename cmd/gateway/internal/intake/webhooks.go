@@ -40,11 +40,16 @@ func (in *Intake) webhook(w http.ResponseWriter, r *http.Request, tool webhook.T
 	if refusal := in.checkReady(in.Ready); refusal != nil {
 		return nil, refusal
 	}
-	submissions, err := tool.Decode(body)
+	submissions, err := in.decodeWebhook(tool, body)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, ReasonMalformed, shorten(err.Error(), 300)+"; nothing of this request was stored")
 	}
 	return in.takeSubmissions(submissions, tool.Name, source)
+}
+
+func (in *Intake) decodeWebhook(tool webhook.Tool, body []byte) ([]webhook.Submission, error) {
+	defer in.alone(body)()
+	return tool.Decode(body)
 }
 
 // nobodysSecrets are those of sources that do not exist, and of those without any: they
