@@ -307,13 +307,19 @@ func TestTenThousandConnections(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		open = append(open, connection)
-		if i%2 == 0 {
-			// Announced, and never sent.
+		switch i % 4 {
+		case 0: // announced by somebody who may, and never sent
 			_, _ = fmt.Fprintf(connection, "POST /v1/responses HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n[", token)
+		case 1: // announced by a stranger, as large as can be
+			_, _ = fmt.Fprintf(connection, "POST /v1/webhooks/generic/crowd/tool HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n\r\n[", 1<<20)
 		}
 	}
 	t.Logf("%d connections: %d MiB", connections, memory(t, p.Process.Pid)>>20)
-	status, answer, err := post(t.Context(), p.responsesAddress, one("crowd", "honest"))
+	batch := make([]string, 1000)
+	for i := range batch {
+		batch[i] = one("crowd", fmt.Sprint("honest-", i))
+	}
+	status, answer, err := post(t.Context(), p.responsesAddress, "["+strings.Join(batch, ",")+"]")
 	if err != nil || status != 202 {
 		t.Errorf("an honest client: %d %v %s", status, err, answer)
 	}

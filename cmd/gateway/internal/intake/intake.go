@@ -273,27 +273,40 @@ func (in *Intake) body(w http.ResponseWriter, r *http.Request) (body []byte, rel
 	if r.ContentLength > MaxBody {
 		return nil, nil, tooLarge()
 	}
-	if release, refusal = in.reserve(r); refusal != nil {
-		return nil, nil, refusal
-	}
-	if body, refusal = read(w, r); refusal != nil {
-		release()
-		return nil, nil, refusal
-	}
-	return body, release, nil
+	return in.read(w, r)
 }
 
-// reserve takes the body's share of maxPending.
-func (in *Intake) reserve(r *http.Request) (release func(), refusal *problem) {
+// firstPart is how many bytes a body has room for before any of it came: most need no
+// more, and ten thousand clients that only announce a megabyte leave room for others.
+const firstPart = 4 << 10
+
+// read makes room for a body as it comes, within maxPending.
+func (in *Intake) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), refusal *problem) {
 	size := r.ContentLength
-	if size < 0 { // chunked: as large as it may become
-		size = MaxBody
+	if size < 0 { // chunked: it may become as large as any
+		size = MaxBody + 1
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	}
-	if in.pending.Add(size) > maxPending {
-		in.pending.Add(-size)
-		return nil, overloaded()
+	reserved := int64(0)
+	release = func() { in.pending.Add(-reserved) }
+	for {
+		room := min(size, max(firstPart, 4*reserved))
+		if in.pending.Add(room-reserved) > maxPending {
+			in.pending.Add(-room)
+			return nil, nil, overloaded()
+		}
+		reserved = room
+		body = append(make([]byte, 0, room), body...)
+		n, err := io.ReadFull(r.Body, body[len(body):room])
+		body = body[:len(body)+n]
+		switch {
+		case err == nil && room == size, r.ContentLength < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+			return body, release, nil
+		case err != nil:
+			release()
+			return nil, nil, sayUnread(err)
+		}
 	}
-	return func() { in.pending.Add(-size) }, nil
 }
 
 // largeBody is from when on one body at a time of webhooks and events is decoded. What
@@ -310,27 +323,16 @@ func (in *Intake) alone(body []byte) (done func()) {
 	return in.large.Unlock
 }
 
-func read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	var body []byte
-	var err error
-	if r.ContentLength >= 0 {
-		// As large as it says it is: growing a buffer costs more than reading.
-		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(r.Body, body)
-	} else {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	}
-	if err == nil {
-		return body, nil
-	}
+// sayUnread turns a failure to read a body into an answer.
+func sayUnread(err error) *problem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge()
+		return tooLarge()
 	}
 	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
-		return nil, refuse(http.StatusRequestTimeout, ReasonTimeout,
+		return refuse(http.StatusRequestTimeout, ReasonTimeout,
 			"the body did not arrive in time: send it in one go; nothing of this request was stored").with("Connection", "close")
 	}
-	return nil, refuse(http.StatusBadRequest, ReasonMalformed,
+	return refuse(http.StatusBadRequest, ReasonMalformed,
 		"the body broke off: send it again; nothing of this request was stored").with("Connection", "close")
 }
 
