@@ -10,7 +10,13 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
 )
 
 // inProcess starts a gateway on free ports; stop ends it as SIGTERM would.
@@ -107,6 +113,45 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	t.Cleanup(func() { _ = kubernetes.Delete(context.Background(), withNPS) })
 	eventually(t, "the series do not come back", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
 	expect("the same Touchpoint, after a restart")
+}
+
+// TestOwnersHearOfUnusableSources: who made a Secret may not see the gateway's log.
+func TestOwnersHearOfUnusableSources(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	const namespace = "unusable"
+	createTouchpoint(t, kubernetes, namespace, "checkout", v1alpha1.InstrumentCES)
+	for name, data := range map[string]map[string]string{
+		"short": {sources.KeyTokens: "talkative"}, "empty": {sources.KeyTokens: ""}, "misspelt": {"token": "talkative-but-long-enough"},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: sources.SecretType, StringData: data}
+		if err := kubernetes.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, _ := inProcess(t, inNamespace(plane, namespace, filepath.Join(t.TempDir(), "gateway.db")))
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	expectAnswer(t, g, one(namespace, "a"), 202, `"accepted":1`) // the good one is not disturbed
+	for name, want := range map[string]string{
+		"short":    "tokens, entry 1: a token needs at least 16 characters: make one with openssl rand -hex 32",
+		"empty":    "it holds neither tokens nor signing secrets: write one under tokens",
+		"misspelt": `key "token" is not known: a source has the keys tokens`,
+	} {
+		eventually(t, "nobody hears of Secret "+name, func() bool {
+			var found eventsv1.EventList
+			if err := kubernetes.List(t.Context(), &found, client.InNamespace(namespace)); err != nil {
+				t.Fatal(err)
+			}
+			for _, event := range found.Items {
+				if strings.Contains(event.Note, "talkative") {
+					t.Fatalf("the event tells the secret: %s", event.Note)
+				}
+				if event.Regarding.Kind == "Secret" && event.Regarding.Name == name && event.Type == corev1.EventTypeWarning && strings.Contains(event.Note, want) {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
 func TestStartWithoutAPIServer(t *testing.T) {

@@ -38,24 +38,6 @@ func smallDisk(t *testing.T, flags uintptr) string {
 	return dir
 }
 
-func one(namespace, id string) string {
-	return fmt.Sprintf(`{"id":%q,"namespace":%q,"touchpoint":"checkout","instrument":"ces","score":6}`, id, namespace)
-}
-
-func expectAnswer(t *testing.T, g *gateway, body string, status int, want string) {
-	t.Helper()
-	if got, answer, err := post(t.Context(), g.responsesAddress, body); err != nil || got != status || !strings.Contains(answer, want) {
-		t.Errorf("%d %v %s\nwant %d %s", got, err, answer, status, want)
-	}
-}
-
-func inNamespace(plane *localstack.ControlPlane, namespace, database string) func(*options) {
-	return func(o *options) {
-		o.config, o.database = plane.RESTConfig(), database
-		o.namespaces, o.sourceNamespaces = []string{namespace}, []string{namespace}
-	}
-}
-
 func TestFullDisk(t *testing.T) {
 	plane, kubernetes := controlPlane(t)
 	createTouchpoint(t, kubernetes, "full-disk", "checkout", v1alpha1.InstrumentCES)
