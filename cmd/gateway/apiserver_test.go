@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
+	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
 // inProcess starts a gateway on free ports; stop ends it as SIGTERM would.
@@ -113,6 +115,65 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	t.Cleanup(func() { _ = kubernetes.Delete(context.Background(), withNPS) })
 	eventually(t, "the series do not come back", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
 	expect("the same Touchpoint, after a restart")
+}
+
+// TestRetention: what came longer ago than a Touchpoint keeps it goes, from either store;
+// it stays counted, and is known when it comes again.
+func TestRetention(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	for store, database := range map[string]string{"sqlite": filepath.Join(t.TempDir(), "gateway.db"), "postgres": server.URL} {
+		t.Run(store, func(t *testing.T) {
+			namespace := "retention-" + store
+			checkout := createTouchpoint(t, kubernetes, namespace, "checkout", v1alpha1.InstrumentCES)
+			createTouchpoint(t, kubernetes, namespace, "support", v1alpha1.InstrumentCES)
+			checkout.Spec.Survey.Retention = "30d"
+			if err := kubernetes.Update(t.Context(), checkout); err != nil {
+				t.Fatal(err)
+			}
+			arrive := func(age time.Duration, responses ...string) (*gateway, func()) {
+				t.Helper()
+				g, stop := inProcess(t, func(o *options) {
+					inNamespace(plane, namespace, database)(o)
+					o.now = func() time.Time { return time.Now().Add(-age) }
+				})
+				eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+				for _, each := range responses {
+					expectAnswer(t, g, each, 202, `"accepted":1`)
+				}
+				return g, stop
+			}
+			elsewhere := strings.Replace(one(namespace, "elsewhere"), "checkout", "support", 1)
+			_, stop := arrive(31*24*time.Hour, one(namespace, "old"), elsewhere)
+			stop()
+			_, stop = arrive(29*24*time.Hour, one(namespace, "young"))
+			stop()
+			g, _ := arrive(0)
+			kept := func() string {
+				records, err := g.ledger.Records(t.Context(), ledger.Choice{Namespace: namespace}, 0, 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var ids []string
+				for _, each := range records {
+					ids = append(ids, each.ID)
+				}
+				return strings.Join(ids, " ")
+			}
+			eventually(t, "the old response stays", func() bool { return kept() == "elsewhere young" })
+			expectAnswer(t, g, one(namespace, "old"), 202, `"duplicates":1`)
+			if got := scrape(t, g.metricsAddress, namespace); got["checkout/ces/6"] != 2 || got["support/ces/6"] != 1 {
+				t.Errorf("counted %v", got)
+			}
+			if got := kept(); got != "elsewhere young" {
+				t.Errorf("kept %s", got)
+			}
+		})
+	}
 }
 
 // TestOwnersHearOfUnusableSources: who made a Secret may not see the gateway's log.
