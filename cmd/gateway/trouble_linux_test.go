@@ -80,17 +80,28 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
+// TestReadOnlyVolume: a gateway does not start on one, says what to do, and starts once it
+// is done.
 func TestReadOnlyVolume(t *testing.T) {
-	plane, _ := controlPlane(t)
+	plane, kubernetes := controlPlane(t)
+	createTouchpoint(t, kubernetes, "read-only", "checkout", v1alpha1.InstrumentCES)
+	disk := smallDisk(t, syscall.MS_RDONLY)
+	database := filepath.Join(disk, "gateway.db")
 	o := defaultOptions()
 	o.listenAddress, o.metricsAddress, o.log = "127.0.0.1:0", "127.0.0.1:0", discard()
-	inNamespace(plane, "none", filepath.Join(smallDisk(t, syscall.MS_RDONLY), "gateway.db"))(&o)
+	inNamespace(plane, "read-only", database)(&o)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := start(ctx, o)
 	if want := "the database cannot be opened for writing: give the gateway's user the right to write"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("error %v, want %q", err, want)
 	}
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	g, _ := inProcess(t, inNamespace(plane, "read-only", database))
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	expectAnswer(t, g, one("read-only", "a"), 202, `"accepted":1`)
 }
 
 // TestCorruptedLog flips bits in the write-ahead log that a killed gateway left. What
