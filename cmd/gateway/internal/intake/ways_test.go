@@ -17,9 +17,12 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
 )
 
 // at asks another path of the same server.
@@ -351,6 +354,62 @@ func TestErasure(t *testing.T) {
 	if response := d.post(t, `{"namespace":"shop","id":"r1"}`, d.at("/v1/erasures")); response.StatusCode != 401 {
 		t.Errorf("a token that only delivers erases: %d", response.StatusCode)
 	}
+}
+
+// A source that names touchpoints is for these alone, whichever way it comes in or asks,
+// and one of another namespace for none.
+func TestBoundSources(t *testing.T) {
+	d := open(t)
+	for _, each := range []struct{ namespace, name, key, touchpoints string }{
+		{"shop", "desk", "a-token-of-the-desk", "support"}, {"bank", "tool", "a-token-of-the-bank", ""},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: each.namespace, Name: each.name}, Type: sources.SecretType, Data: map[string][]byte{
+			sources.KeyTokens: []byte(each.key), sources.KeyReadTokens: []byte("read-" + each.key), sources.KeyEraseTokens: []byte("erase-" + each.key),
+			sources.KeySigningSecrets: []byte(signingSecret),
+		}}
+		if each.touchpoints != "" {
+			secret.Data[sources.KeyTouchpoints] = []byte(each.touchpoints)
+		}
+		if err := d.Sources.Set(secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	event, err := json.Marshal(anEvent("e1", 6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.post(t, item("r1", 6)), 202, `{"accepted":1,"duplicates":0}`)
+	for _, key := range []string{"a-token-of-the-desk", "a-token-of-the-bank"} {
+		bearer := "Bearer " + key
+		for what, test := range map[string]struct {
+			response *http.Response
+			status   int
+		}{
+			"delivers": {d.post(t, item("r2", 6), d.at("/v1/responses", "Authorization", bearer)), 422},
+			"sends":    {d.post(t, string(event), d.at("/v1/events", "Authorization", bearer, "Content-Type", "application/cloudevents+json")), 422},
+			"reads":    {d.get(t, "/v1/touchpoints/shop/checkout/comments", "read-"+key), 403},
+			"exports":  {d.get(t, "/v1/touchpoints/shop/checkout/export", "read-"+key), 403},
+			"erases":   {d.post(t, `{"namespace":"shop","id":"r1"}`, d.at("/v1/erasures", "Authorization", "Bearer erase-"+key)), 403},
+		} {
+			if text, _ := io.ReadAll(test.response.Body); test.response.StatusCode != test.status || !strings.Contains(string(text), `"forbidden"`) {
+				t.Errorf("%s %s: %d %s", key, what, test.response.StatusCode, text)
+			}
+		}
+	}
+	// Its secret is right, and the question another touchpoint's.
+	const form = `{"id":"s1","answers":{"ease":6,"touchpoint":"checkout"}}`
+	sum := hmac.New(sha256.New, []byte(signingSecret))
+	sum.Write([]byte(form))
+	for _, path := range []string{"/v1/webhooks/generic/shop/desk", "/v1/webhooks/generic/bank/tool"} {
+		response := d.post(t, form, d.at(path, "Authorization", "", "X-Signature-256", "sha256="+hex.EncodeToString(sum.Sum(nil))))
+		if text, _ := io.ReadAll(response.Body); response.StatusCode != 202 || !strings.Contains(string(text), `"accepted":0`) || !strings.Contains(string(text), `"unmapped"`) {
+			t.Errorf("%s: %d %s", path, response.StatusCode, text)
+		}
+	}
+	if records := d.records(t); len(records) != 1 {
+		t.Errorf("stored %+v", records)
+	}
+	expect(t, d.post(t, `{"id":"r3","touchpoint":"support","instrument":"csat","score":5}`, d.at("/v1/responses", "Authorization", "Bearer a-token-of-the-desk")), 202, `{"accepted":1,"duplicates":0}`)
 }
 
 func TestCommentsDiscarded(t *testing.T) {
