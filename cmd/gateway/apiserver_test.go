@@ -78,7 +78,9 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	}
 	expect("at first")
 
-	eventually(t, "the sources are not known", func() bool { return g.secrets.Count() == 2 })
+	eventually(t, "the sources are not known", func() bool {
+		return g.secrets.Named("shop", "tool") != nil && g.secrets.Named("elsewhere", "tool") != nil
+	})
 	status, answer, err := post(t.Context(), g.responsesAddress, `[
 		{"id": "1", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"},
 		{"id": "2", "namespace": "shop", "touchpoint": "checkout", "instrument": "nps", "score": 0},

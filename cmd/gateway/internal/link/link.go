@@ -25,8 +25,8 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// Channel is what the records of answers say of how they came.
-const Channel = "Link"
+// channel is what the records of answers say of how they came.
+const channel = "Link"
 
 // Pages serves the survey pages.
 type Pages struct {
@@ -106,12 +106,6 @@ const maxForm = 64 << 10
 // answer is POST: one answer.
 func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	question := ledger.Question{Namespace: s.touchpoint.Namespace, Touchpoint: s.touchpoint.Name, Instrument: ledger.Label(s.instrument)}
-	if !p.Limits.Allow(r, question.Namespace+"/"+question.Touchpoint) {
-		p.Reject(intake.ReasonRateLimited)
-		w.Header().Set("Retry-After", "60")
-		s.say(w, http.StatusTooManyRequests, s.busy)
-		return
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		status, reason := http.StatusBadRequest, intake.ReasonMalformed
@@ -126,6 +120,13 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	if !validID(in.id) {
 		in.id = rand.Text()
 	}
+	if !p.Limits.Allow(r, question.Namespace+"/"+question.Touchpoint) {
+		p.Reject(intake.ReasonRateLimited)
+		w.Header().Set("Retry-After", "60")
+		in.wrong = s.busy // with everything that was written, to be sent again
+		s.form(w, http.StatusTooManyRequests, in)
+		return
+	}
 	scale, _ := ledger.ScaleOf(question.Instrument)
 	score, err := strconv.Atoi(in.score)
 	if err != nil || score < scale.Low || score > scale.High {
@@ -137,7 +138,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	response := ledger.Response{
 		Series: ledger.Series{Question: question, Score: score},
 		ID:     fmt.Sprintf("link:%s#%s/%s", in.id, question.Touchpoint, question.Instrument), Submission: in.id,
-		Channel: Channel, Received: p.Now().Truncate(time.Millisecond),
+		Channel: channel, Received: p.Now().Truncate(time.Millisecond),
 	}
 	if s.touchpoint.Spec.Survey.Comments != v1alpha1.CommentsDiscard {
 		response.Comment = in.comment
@@ -146,7 +147,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 		p.Log.Error("an answer could not be stored", "error", err)
 		p.Reject(intake.ReasonStoreUnavailable)
 		w.Header().Set("Retry-After", "2")
-		in.wrong = s.failed // with everything that was written, to be sent again
+		in.wrong = s.failed
 		s.form(w, http.StatusServiceUnavailable, in)
 		return
 	}
