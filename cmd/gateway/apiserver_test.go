@@ -10,7 +10,15 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
+	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
 // inProcess starts a gateway on free ports; stop ends it as SIGTERM would.
@@ -70,7 +78,9 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	}
 	expect("at first")
 
-	eventually(t, "the sources are not known", func() bool { return g.secrets.Count() == 2 })
+	eventually(t, "the sources are not known", func() bool {
+		return g.secrets.Named("shop", "tool") != nil && g.secrets.Named("elsewhere", "tool") != nil
+	})
 	status, answer, err := post(t.Context(), g.responsesAddress, `[
 		{"id": "1", "namespace": "shop", "touchpoint": "checkout", "instrument": "ces", "score": 6, "comment": "很方便"},
 		{"id": "2", "namespace": "shop", "touchpoint": "checkout", "instrument": "nps", "score": 0},
@@ -107,6 +117,104 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	t.Cleanup(func() { _ = kubernetes.Delete(context.Background(), withNPS) })
 	eventually(t, "the series do not come back", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
 	expect("the same Touchpoint, after a restart")
+}
+
+// TestRetention: what came longer ago than a Touchpoint keeps it goes, from either store;
+// it stays counted, and is known when it comes again.
+func TestRetention(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	for store, database := range map[string]string{"sqlite": filepath.Join(t.TempDir(), "gateway.db"), "postgres": server.URL} {
+		t.Run(store, func(t *testing.T) {
+			namespace := "retention-" + store
+			checkout := createTouchpoint(t, kubernetes, namespace, "checkout", v1alpha1.InstrumentCES)
+			createTouchpoint(t, kubernetes, namespace, "support", v1alpha1.InstrumentCES)
+			checkout.Spec.Survey.Retention = "30d"
+			if err := kubernetes.Update(t.Context(), checkout); err != nil {
+				t.Fatal(err)
+			}
+			arrive := func(age time.Duration, responses ...string) (*gateway, func()) {
+				t.Helper()
+				g, stop := inProcess(t, func(o *options) {
+					inNamespace(plane, namespace, database)(o)
+					o.now = func() time.Time { return time.Now().Add(-age) }
+				})
+				eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+				for _, each := range responses {
+					expectAnswer(t, g, each, 202, `"accepted":1`)
+				}
+				return g, stop
+			}
+			elsewhere := strings.Replace(one(namespace, "elsewhere"), "checkout", "support", 1)
+			_, stop := arrive(31*24*time.Hour, one(namespace, "old"), elsewhere)
+			stop()
+			_, stop = arrive(29*24*time.Hour, one(namespace, "young"))
+			stop()
+			g, _ := arrive(0)
+			kept := func() string {
+				records, err := g.ledger.Records(t.Context(), ledger.Choice{Namespace: namespace}, 0, 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var ids []string
+				for _, each := range records {
+					ids = append(ids, each.ID)
+				}
+				return strings.Join(ids, " ")
+			}
+			eventually(t, "the old response stays", func() bool { return kept() == "elsewhere young" })
+			expectAnswer(t, g, one(namespace, "old"), 202, `"duplicates":1`)
+			if got := scrape(t, g.metricsAddress, namespace); got["checkout/ces/6"] != 2 || got["support/ces/6"] != 1 {
+				t.Errorf("counted %v", got)
+			}
+			if got := kept(); got != "elsewhere young" {
+				t.Errorf("kept %s", got)
+			}
+		})
+	}
+}
+
+// TestOwnersHearOfUnusableSources: who made a Secret may not see the gateway's log.
+func TestOwnersHearOfUnusableSources(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	const namespace = "unusable"
+	createTouchpoint(t, kubernetes, namespace, "checkout", v1alpha1.InstrumentCES)
+	for name, data := range map[string]map[string]string{
+		"short": {sources.KeyTokens: "talkative"}, "empty": {sources.KeyTokens: ""}, "misspelt": {"token": "talkative-but-long-enough"},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: sources.SecretType, StringData: data}
+		if err := kubernetes.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, _ := inProcess(t, inNamespace(plane, namespace, filepath.Join(t.TempDir(), "gateway.db")))
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	expectAnswer(t, g, one(namespace, "a"), 202, `"accepted":1`) // the good one is not disturbed
+	for name, want := range map[string]string{
+		"short":    "tokens, entry 1: a token needs at least 16 characters: make one with openssl rand -hex 32",
+		"empty":    "it holds neither tokens nor signing secrets: write one under tokens",
+		"misspelt": `key "token" is not known: a source has the keys tokens`,
+	} {
+		eventually(t, "nobody hears of Secret "+name, func() bool {
+			var found eventsv1.EventList
+			if err := kubernetes.List(t.Context(), &found, client.InNamespace(namespace)); err != nil {
+				t.Fatal(err)
+			}
+			for _, event := range found.Items {
+				if strings.Contains(event.Note, "talkative") {
+					t.Fatalf("the event tells the secret: %s", event.Note)
+				}
+				if event.Regarding.Kind == "Secret" && event.Regarding.Name == name && event.Type == corev1.EventTypeWarning && strings.Contains(event.Note, want) {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
 func TestStartWithoutAPIServer(t *testing.T) {

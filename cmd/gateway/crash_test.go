@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -32,6 +33,25 @@ var crashes = flag.Int("crashes", 12, "how often TestCrash kills")
 type gatewayProcess struct {
 	*exec.Cmd
 	responsesAddress, metricsAddress string
+	log                              log
+}
+
+// log keeps what a process writes.
+type log struct {
+	lock sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(text []byte) (int, error) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.text.Write(text)
+}
+
+func (l *log) String() string {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.text.String()
 }
 
 func startProcess(t *testing.T, kubeconfig, database, namespace string) *gatewayProcess {
@@ -48,7 +68,7 @@ func startProcess(t *testing.T, kubeconfig, database, namespace string) *gateway
 	}
 	p := &gatewayProcess{Cmd: command}
 	t.Cleanup(p.kill)
-	lines := bufio.NewScanner(stderr)
+	lines := bufio.NewScanner(io.TeeReader(stderr, &p.log))
 	for lines.Scan() {
 		var line struct{ Msg, Responses, Metrics string }
 		if json.Unmarshal(lines.Bytes(), &line) != nil {
@@ -59,7 +79,7 @@ func startProcess(t *testing.T, kubeconfig, database, namespace string) *gateway
 		}
 		if line.Msg == "gateway started" {
 			p.responsesAddress, p.metricsAddress = line.Responses, line.Metrics
-			go func() { _, _ = io.Copy(io.Discard, stderr) }()
+			go func() { _, _ = io.Copy(&p.log, stderr) }()
 			eventually(t, "never ready", func() bool { return ready(t.Context(), p.metricsAddress) })
 			return p
 		}

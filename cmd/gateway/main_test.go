@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -69,7 +70,7 @@ func controlPlane(t *testing.T) (*localstack.ControlPlane, client.Client) {
 		t.Fatal(cluster.err)
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -148,6 +149,25 @@ func do(request *http.Request) (int, string, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	return response.StatusCode, string(body), err
+}
+
+// one is a response as a JSON call.
+func one(namespace, id string) string {
+	return fmt.Sprintf(`{"id":%q,"namespace":%q,"touchpoint":"checkout","instrument":"ces","score":6}`, id, namespace)
+}
+
+func expectAnswer(t *testing.T, g *gateway, body string, status int, want string) {
+	t.Helper()
+	if got, answer, err := post(t.Context(), g.responsesAddress, body); err != nil || got != status || !strings.Contains(answer, want) {
+		t.Errorf("%d %v %s\nwant %d %s", got, err, answer, status, want)
+	}
+}
+
+func inNamespace(plane *localstack.ControlPlane, namespace, database string) func(*options) {
+	return func(o *options) {
+		o.config, o.database = plane.RESTConfig(), database
+		o.namespaces, o.sourceNamespaces = []string{namespace}, []string{namespace}
+	}
 }
 
 // scrape returns the response totals of a namespace, as touchpoint/instrument/score.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,8 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
@@ -22,6 +25,9 @@ type secrets struct {
 	// watch is nil where no namespace is named: there is nothing to know.
 	watch *watch
 	log   *slog.Logger
+	// sink takes what the recorder says of a Secret to its owner, as an Event.
+	sink     events.EventBroadcaster
+	recorder events.EventRecorder
 }
 
 // watchSecrets prepares a watch of the sources' Secrets, and of no other.
@@ -34,12 +40,17 @@ func watchSecrets(ctx context.Context, config *rest.Config, namespaces []string,
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
+	client, err := eventsv1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("preparing events: %w", err)
+	}
+	s.sink = events.NewBroadcaster(&events.EventSinkImpl{Interface: client})
+	s.recorder = s.sink.NewRecorder(scheme, "sojourn-gateway")
 	of := cache.ByObject{
 		Namespaces: inNamespaces(namespaces),
 		Field:      fields.OneTermEqualSelector("type", string(sources.SecretType)),
 		Transform:  keepData,
 	}
-	var err error
 	s.watch, err = newWatch(ctx, config, scheme, corev1.SchemeGroupVersion.WithKind("Secret"), &corev1.Secret{}, of, log, toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    s.set,
 		UpdateFunc: func(_, object any) { s.set(object) },
@@ -53,6 +64,10 @@ func (s *secrets) Start(ctx context.Context) error {
 	if s.watch == nil {
 		return nil
 	}
+	if err := s.sink.StartRecordingToSinkWithContext(ctx); err != nil {
+		return err
+	}
+	defer s.sink.Shutdown()
 	return s.watch.Start(ctx)
 }
 
@@ -68,6 +83,7 @@ func (s *secrets) set(object any) {
 	secret := object.(*corev1.Secret)
 	if err := s.Set(secret); err != nil {
 		s.log.Error("a source cannot be used: correct the Secret", "namespace", secret.Namespace, "secret", secret.Name, "error", err)
+		s.recorder.Eventf(secret, nil, corev1.EventTypeWarning, "Unusable", "ReadSource", "nobody may deliver with this Secret until it is corrected: %v", err)
 		return
 	}
 	s.log.Info("source", "namespace", secret.Namespace, "secret", secret.Name)

@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -32,24 +36,6 @@ func smallDisk(t *testing.T, flags uintptr) string {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	return dir
-}
-
-func one(namespace, id string) string {
-	return fmt.Sprintf(`{"id":%q,"namespace":%q,"touchpoint":"checkout","instrument":"ces","score":6}`, id, namespace)
-}
-
-func expectAnswer(t *testing.T, g *gateway, body string, status int, want string) {
-	t.Helper()
-	if got, answer, err := post(t.Context(), g.responsesAddress, body); err != nil || got != status || !strings.Contains(answer, want) {
-		t.Errorf("%d %v %s\nwant %d %s", got, err, answer, status, want)
-	}
-}
-
-func inNamespace(plane *localstack.ControlPlane, namespace, database string) func(*options) {
-	return func(o *options) {
-		o.config, o.database = plane.RESTConfig(), database
-		o.namespaces, o.sourceNamespaces = []string{namespace}, []string{namespace}
-	}
 }
 
 func TestFullDisk(t *testing.T) {
@@ -94,17 +80,28 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
+// TestReadOnlyVolume: a gateway does not start on one, says what to do, and starts once it
+// is done.
 func TestReadOnlyVolume(t *testing.T) {
-	plane, _ := controlPlane(t)
+	plane, kubernetes := controlPlane(t)
+	createTouchpoint(t, kubernetes, "read-only", "checkout", v1alpha1.InstrumentCES)
+	disk := smallDisk(t, syscall.MS_RDONLY)
+	database := filepath.Join(disk, "gateway.db")
 	o := defaultOptions()
 	o.listenAddress, o.metricsAddress, o.log = "127.0.0.1:0", "127.0.0.1:0", discard()
-	inNamespace(plane, "none", filepath.Join(smallDisk(t, syscall.MS_RDONLY), "gateway.db"))(&o)
+	inNamespace(plane, "read-only", database)(&o)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := start(ctx, o)
 	if want := "the database cannot be opened for writing: give the gateway's user the right to write"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("error %v, want %q", err, want)
 	}
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	g, _ := inProcess(t, inNamespace(plane, "read-only", database))
+	eventually(t, "never ready", func() bool { return ready(t.Context(), g.metricsAddress) })
+	expectAnswer(t, g, one("read-only", "a"), 202, `"accepted":1`)
 }
 
 // TestCorruptedLog flips bits in the write-ahead log that a killed gateway left. What
@@ -210,7 +207,7 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// memory is what a process holds in RAM, in bytes.
+// memory is the most that a process ever held in RAM, in bytes.
 func memory(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -218,7 +215,7 @@ func memory(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); fields[0] == "VmHWM:" {
 			kilobytes, err := strconv.Atoi(fields[1])
 			if err != nil {
 				t.Fatal(err)
@@ -226,13 +223,57 @@ func memory(t *testing.T, pid int) int {
 			return kilobytes << 10
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("no VmHWM")
 	return 0
 }
 
 // memoryBound is what the gateway may hold whatever clients do: the limit of the
 // manifests' container.
 const memoryBound = 512 << 20
+
+// bomb is a body that is small on the wire and large when it is understood.
+type bomb struct{ path, contentType, body string }
+
+var bombs = []bomb{
+	{"/v1/responses", "application/json", strings.Repeat("[", 1<<20-1)},
+	{"/v1/responses", "application/json", `{"id":` + strings.Repeat(`{"a":`, 200_000)},
+	{"/v1/responses", "application/json", "[" + strings.Repeat(`{"a":1},`, 130_000) + `{}]`},
+	{"/v1/responses", "application/json", `{"score":1e` + strings.Repeat("9", 1<<20-100) + `}`},
+	{"/v1/responses", "application/json", `{"id":"` + strings.Repeat(`\u0041`, 170_000) + `"}`},
+	{"/v1/events", "application/cloudevents-batch+json", "[" + strings.Repeat(`{"specversion":"1.0","id":"1","source":"s","type":"t"},`, 19_000) + `{}]`},
+	{"/v1/events", "application/cloudevents+json", `{"specversion":"1.0","id":"1","source":"s","type":"t"` + numbered(`,"x%d":""`, 80_000) + `}`},
+	{"/v1/webhooks/formbricks/crowd/tool", "application/json", "[" + strings.Repeat("{},", 340_000) + "{}]"},
+	{"/v1/webhooks/formbricks/crowd/tool", "application/json", `{"event":"responseFinished","data":{"data":{"x":1` + numbered(`,"%d":1`, 110_000) + `}}}`},
+	{"/v1/webhooks/typeform/crowd/tool", "application/json", `{"event_type":"form_response","form_response":{"answers":[` + strings.Repeat("{},", 340_000) + "{}]}}"},
+	{"/v1/webhooks/tally/crowd/tool", "application/json", `{"eventType":"FORM_RESPONSE","data":{"fields":[` + strings.Repeat("{},", 340_000) + "{}]}}"},
+	{"/v1/webhooks/generic/crowd/tool", "application/json", `{"answers":{"x":1` + numbered(`,"%d":1`, 110_000) + `}}`},
+}
+
+func numbered(format string, count int) string {
+	text := &strings.Builder{}
+	for i := range count {
+		fmt.Fprintf(text, format, i)
+	}
+	return text.String()
+}
+
+// sign makes the bomb one that comes from a source: those of strangers are not decoded.
+func (b bomb) sign(request *http.Request) {
+	request.Header.Set("Content-Type", b.contentType)
+	request.Header.Set("Authorization", "Bearer "+token)
+	now := fmt.Sprint(time.Now().Unix())
+	mac := func(text string) []byte {
+		sum := hmac.New(sha256.New, []byte(signingSecret))
+		sum.Write([]byte(text))
+		return sum.Sum(nil)
+	}
+	request.Header.Set("Webhook-Id", "m")
+	request.Header.Set("Webhook-Timestamp", now)
+	request.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac("m."+now+"."+b.body)))
+	request.Header.Set("Typeform-Signature", "sha256="+base64.StdEncoding.EncodeToString(mac(b.body)))
+	request.Header.Set("Tally-Signature", base64.StdEncoding.EncodeToString(mac(b.body)))
+	request.Header.Set("X-Signature-256", "sha256="+hex.EncodeToString(mac(b.body)))
+}
 
 // TestTenThousandConnections holds connections open, some silent and some in the middle
 // of a request, while others send bombs: an honest client is served all the same, and
@@ -244,6 +285,7 @@ func TestTenThousandConnections(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 11_000 {
 		t.Skipf("this process may open %d files", limit.Cur)
 	}
+	t.Setenv("GOMEMLIMIT", "400MiB") // as the manifests do
 	p := startProcess(t, plane.Kubeconfig(), filepath.Join(t.TempDir(), "gateway.db"), "crowd")
 	const connections = 10_000
 	open := make([]net.Conn, 0, connections)
@@ -252,41 +294,45 @@ func TestTenThousandConnections(t *testing.T) {
 			_ = each.Close()
 		}
 	}()
-	most := 0
 	for i := range connections {
 		connection, err := net.Dial("tcp", p.responsesAddress)
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		open = append(open, connection)
-		if i%2 == 0 {
-			// Announced, and never sent.
+		switch i % 4 {
+		case 0: // announced by somebody who may, and never sent
 			_, _ = fmt.Fprintf(connection, "POST /v1/responses HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n[", token)
+		case 1: // announced by a stranger, as large as can be
+			_, _ = fmt.Fprintf(connection, "POST /v1/webhooks/generic/crowd/tool HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n\r\n[", 1<<20)
 		}
 	}
-	most = max(most, memory(t, p.Process.Pid))
-	status, answer, err := post(t.Context(), p.responsesAddress, one("crowd", "honest"))
+	t.Logf("%d connections: %d MiB", connections, memory(t, p.Process.Pid)>>20)
+	batch := make([]string, 1000)
+	for i := range batch {
+		batch[i] = one("crowd", fmt.Sprint("honest-", i))
+	}
+	status, answer, err := post(t.Context(), p.responsesAddress, "["+strings.Join(batch, ",")+"]")
 	if err != nil || status != 202 {
 		t.Errorf("an honest client: %d %v %s", status, err, answer)
-	}
-	bombs := []string{
-		strings.Repeat("[", 1<<20-1),
-		`{"id":` + strings.Repeat(`{"a":`, 200_000),
-		"[" + strings.Repeat(`{"a":1},`, 130_000) + `{}]`,
-		`{"score":1e` + strings.Repeat("9", 1<<20-100) + `}`,
-		`{"id":"` + strings.Repeat(`\u0041`, 170_000) + `"}`,
 	}
 	var group sync.WaitGroup
 	for i := range 64 {
 		group.Go(func() {
-			status, answer, err := post(t.Context(), p.responsesAddress, bombs[i%len(bombs)])
-			if err != nil || status != 400 && status != 413 && status != 422 && status != 503 || len(answer) > 4000 {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.responsesAddress+bombs[i%len(bombs)].path, strings.NewReader(bombs[i%len(bombs)].body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			bombs[i%len(bombs)].sign(request)
+			status, answer, err := do(request)
+			if err != nil || status != 202 && status != 400 && status != 413 && status != 422 && status != 503 || len(answer) > 4000 {
 				t.Errorf("bomb %d: %d %v %.200s", i%len(bombs), status, err, answer)
 			}
 		})
 	}
 	group.Wait()
-	most = max(most, memory(t, p.Process.Pid))
+	most := memory(t, p.Process.Pid)
 	if !ready(t.Context(), p.metricsAddress) {
 		t.Error("not ready")
 	}

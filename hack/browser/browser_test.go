@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
@@ -236,7 +237,7 @@ func TestSurveyPage(t *testing.T) {
 			t.Errorf("two arrows lead to %q", focused)
 		}
 		var outline string
-		b.run(t, chromedp.Evaluate(`getComputedStyle(document.activeElement.parentElement).outlineStyle`, &outline))
+		b.run(t, chromedp.Evaluate(`getComputedStyle(document.activeElement.nextElementSibling).outlineStyle`, &outline))
 		if outline != "solid" {
 			t.Errorf("what has the focus is not seen: outline %q", outline)
 		}
@@ -282,11 +283,36 @@ func TestSurveyPage(t *testing.T) {
 
 	t.Run("on a narrow phone nothing is cut off", func(t *testing.T) {
 		b := open(t)
-		var wide bool
-		b.run(t, chromedp.EmulateViewport(320, 640), chromedp.Navigate(page+"support"),
-			chromedp.Evaluate(`document.documentElement.scrollWidth > 320`, &wide))
-		if wide {
-			t.Error("one has to scroll sideways")
+		for _, width := range []int64{320, 400, 1280} {
+			var wide bool
+			var small []string
+			b.run(t, chromedp.EmulateViewport(width, 640), chromedp.Navigate(page+"support"),
+				chromedp.Evaluate(fmt.Sprintf(`document.documentElement.scrollWidth > %d`, width), &wide),
+				chromedp.Evaluate(tooSmall, &small))
+			if wide {
+				t.Errorf("at %d pixels one has to scroll sideways", width)
+			}
+			if len(small) > 0 {
+				t.Errorf("at %d pixels a thumb misses %s", width, small)
+			}
+		}
+	})
+
+	t.Run("everything can be read, by day and by night", func(t *testing.T) {
+		b := open(t)
+		for _, scheme := range []string{"light", "dark"} {
+			for path, act := range map[string]chromedp.Action{
+				"support":         chromedp.Click(`input[value="9"]`, chromedp.ByQuery),
+				"checkout":        chromedp.Tasks{chromedp.Evaluate(`document.forms[0].noValidate = true`, nil), chromedp.Click("button", chromedp.ByQuery), chromedp.WaitVisible("#wrong", chromedp.ByQuery)},
+				"checkout/thanks": chromedp.WaitVisible("h1", chromedp.ByQuery),
+			} {
+				var faint []string
+				b.run(t, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+					chromedp.Navigate(page+path), act, chromedp.Evaluate(tooFaint, &faint))
+				if len(faint) > 0 {
+					t.Errorf("%s, %s: %s", path, scheme, faint)
+				}
+			}
 		}
 	})
 
@@ -301,6 +327,44 @@ func TestSurveyPage(t *testing.T) {
 		}
 	})
 }
+
+// tooSmall lists what is less than 44 pixels high or 32 wide. Seven choices side by side
+// on the narrowest phone leave no more; the accessibility guidelines ask for 24.
+const tooSmall = `[...document.querySelectorAll("label:has(input), textarea, button")]
+	.map(e => [e.innerText, e.getBoundingClientRect()])
+	.filter(([_, box]) => box.height < 44 || box.width < 32)
+	.map(([name, box]) => name + " " + box.width + "x" + box.height)`
+
+// tooFaint lists texts that stand out less from what is behind them than 4.5 to 1, and
+// edges of fields less than 3 to 1: level AA of the same guidelines.
+const tooFaint = `(() => {
+	const channels = color => color.match(/[\d.]+/g).map(Number)
+	const light = color => {
+		const [r, g, b] = channels(color).map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+		return 0.2126 * r + 0.7152 * g + 0.0722 * b
+	}
+	const contrast = (a, b) => {
+		const [low, high] = [light(a), light(b)].sort((x, y) => x - y)
+		return (high + 0.05) / (low + 0.05)
+	}
+	const behind = e => {
+		for (; e; e = e.parentElement) {
+			const color = getComputedStyle(e).backgroundColor
+			if ((channels(color)[3] ?? 1) > 0) return color
+		}
+		return "rgb(255, 255, 255)"
+	}
+	const found = []
+	for (const e of document.querySelectorAll("h1, legend, label, span, p, button, textarea")) {
+		const style = getComputedStyle(e), text = contrast(style.color, behind(e))
+		if (text < 4.5) found.push(e.tagName + " " + e.innerText + ": " + text.toFixed(1))
+		if (e.matches(".scores span, textarea")) {
+			const edge = contrast(style.borderTopColor, behind(e.parentElement))
+			if (edge < 3) found.push(e.tagName + " edge: " + edge.toFixed(1))
+		}
+	}
+	return found
+})()`
 
 // stayedAlone makes sure that the page asked nobody but the gateway, kept nothing in
 // the browser and complained of nothing, its own policy included.

@@ -273,7 +273,7 @@ func TestValues(t *testing.T) {
 		}},
 		"sources": {values{"gateway": values{"sourceNamespaces": []any{"shop", "bank"}}}, map[string]string{
 			gateway:                             `"--source-namespaces=shop,bank"`,
-			"Role shop sojourn-gateway-sources": `"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["list","watch"]}]`,
+			"Role shop sojourn-gateway-sources": `"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["list","watch"]},{"apiGroups":["events.k8s.io"],"resources":["events"],"verbs":["create","patch"]}]`,
 			"RoleBinding bank sojourn-gateway-sources": `"subjects":[{"kind":"ServiceAccount","name":"sojourn-gateway","namespace":"sojourn-system"}]`,
 		}},
 		"PostgreSQL": {values{"gateway": values{"databaseSecret": "database", "replicas": 2}}, map[string]string{

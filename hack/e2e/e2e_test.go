@@ -25,6 +25,7 @@ func TestChain(t *testing.T) {
 	options := story.DefaultOptions()
 	options.Once = true
 	options.Dir = t.TempDir()
+	options.Rush = 10 * time.Second // rules do not mind; people like to watch
 	options.AtEnd = func(ctx context.Context, d *story.Demo) error {
 		return errors.Join(
 			inPrometheus(ctx, d),

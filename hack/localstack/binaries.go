@@ -24,6 +24,7 @@ const (
 	EtcdBinary                  = "etcd"
 	KubeAPIServerBinary         = "kube-apiserver"
 	KubeControllerManagerBinary = "kube-controller-manager"
+	KubectlBinary               = "kubectl"
 	PrometheusBinary            = "prometheus"
 	PromtoolBinary              = "promtool"
 	Promtool2Binary             = "promtool2"
@@ -69,6 +70,9 @@ var programs = []program{
 	}, {
 		name: KubeControllerManagerBinary, folder: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager",
 		origin: "k8s.io/kubernetes", ldflags: kubernetesVersion, asset: assetIfPresent,
+	}, {
+		name: KubectlBinary, folder: "kubectl", pkg: ".", origin: "k8s.io/kubectl",
+		asset: assetIfPresent, onDemand: true,
 	}, {
 		// Without remove_all_sd every cloud's client library is compiled in, which
 		// takes three times as long; static and file discovery stay.

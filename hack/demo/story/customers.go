@@ -182,22 +182,30 @@ type Gateway struct {
 	delivered atomic.Int64
 }
 
-// Deliver delivers one response in one of the ways that its touchpoint has: in turn by
-// a JSON call, by a webhook as Formbricks sends it, and on the gateway's own page.
-func (g *Gateway) Deliver(ctx context.Context, response Response) error {
+// The ways by which customers' answers reach the gateway.
+const (
+	byWebhook = "Formbricks' webhook"
+	byPage    = "the survey page"
+	byCall    = "the JSON call"
+)
+
+// Deliver delivers one response in one of the ways that its touchpoint has, and returns
+// which: in turn by a JSON call, by a webhook as Formbricks sends it, and on the gateway's
+// own page.
+func (g *Gateway) Deliver(ctx context.Context, response Response) (way string, err error) {
 	turn := g.delivered.Add(1) % 3
 	survey := response.survey
 	if survey == nil {
-		return g.Send(ctx, response)
+		return byCall, g.Send(ctx, response)
 	}
 	instrument := slices.IndexFunc(survey.Instruments, func(i v1alpha1.Instrument) bool { return strings.EqualFold(string(i.Type), response.Instrument) })
 	switch {
 	case turn == 1 && instrument >= 0 && len(survey.Instruments[instrument].Questions) > 0:
-		return g.webhook(ctx, response, survey.Instruments[instrument].Questions[0])
+		return byWebhook, g.webhook(ctx, response, survey.Instruments[instrument].Questions[0])
 	case turn == 2 && instrument == 0 && survey.Link != nil:
 		return g.page(ctx, response)
 	}
-	return g.Send(ctx, response)
+	return byCall, g.Send(ctx, response)
 }
 
 // webhook delivers as Formbricks does when a customer has finished a survey.
@@ -235,26 +243,26 @@ func (g *Gateway) webhook(ctx context.Context, response Response, question v1alp
 }
 
 // page answers on the gateway's own page.
-func (g *Gateway) page(ctx context.Context, response Response) error {
+func (g *Gateway) page(ctx context.Context, response Response) (way string, err error) {
 	form := url.Values{"score": {strconv.Itoa(response.Score)}, "comment": {response.Comment}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
 		g.URL+"/s/"+response.Namespace+"/"+response.Touchpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return err
+		return byPage, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return byPage, err
 	}
 	defer answer.Body.Close()
 	switch answer.StatusCode {
 	case http.StatusOK:
-		return nil
+		return byPage, nil
 	case http.StatusTooManyRequests: // all customers of the demo have one address
-		return g.Send(ctx, response)
+		return byCall, g.Send(ctx, response)
 	}
-	return fmt.Errorf("the survey page answers %s", answer.Status)
+	return byPage, fmt.Errorf("the survey page answers %s", answer.Status)
 }
 
 // Send delivers responses as a survey tool does, and returns an error unless every

@@ -32,13 +32,15 @@ type Options struct {
 	Healthy time.Duration
 	// Patience is how long the alerts may take after the checkout broke.
 	Patience time.Duration
+	// Rush is how long it takes the customers who complain, one after the other.
+	Rush time.Duration
 	// AtEnd, if not nil, looks at what runs when the story is told.
 	AtEnd func(context.Context, *Demo) error
 }
 
 // DefaultOptions are those of make demo.
 func DefaultOptions() Options {
-	return Options{Seed: 1, Days: 3, Healthy: 5 * time.Second, Patience: 10 * time.Minute}
+	return Options{Seed: 1, Days: 3, Healthy: 5 * time.Second, Patience: 10 * time.Minute, Rush: time.Minute}
 }
 
 // The touchpoint that breaks, and its page.
@@ -340,7 +342,7 @@ func (d *Demo) answerSurveys(ctx context.Context) {
 		d.customers.Lock()
 		response := d.Customers.Next(time.Now())
 		d.customers.Unlock()
-		if err := d.Stack.Gateway.Deliver(ctx, response); err != nil && ctx.Err() == nil {
+		if _, err := d.Stack.Gateway.Deliver(ctx, response); err != nil && ctx.Err() == nil {
 			d.fail(err)
 			return
 		}
@@ -391,11 +393,8 @@ func (d *Demo) watch(ctx context.Context, within time.Duration, done func() bool
 	}
 }
 
-// The rush of customers who struggle.
-const (
-	strugglers = 90
-	struggle   = time.Minute
-)
+// strugglers are how many customers complain of the checkout.
+const strugglers = 90
 
 // telling is by how many points of a hundred a journey's score must move to be told of.
 const telling = 5
@@ -475,24 +474,31 @@ func (d *Demo) complain(ctx context.Context) {
 		return
 	}
 	d.Break("The checkout has become laborious: customers answer 1 to 3 of 7 to \"made it easy for me\".")
+	ways := map[string]int{}
 	for range strugglers {
 		d.customers.Lock()
 		response := d.Customers.Laborious(d.Samples.Namespace, brokenTouchpoint, time.Now())
 		d.customers.Unlock()
-		if err := d.Stack.Gateway.Deliver(ctx, response); err != nil {
+		way, err := d.Stack.Gateway.Deliver(ctx, response)
+		if err != nil {
 			if ctx.Err() == nil {
 				d.fail(err)
 			}
 			return
 		}
+		ways[way]++
 		if response.Comment != "" && response.Score == 1 {
 			d.Say("  a customer, %d of 7: %s", response.Score, response.Comment)
 		}
-		if !pause(struggle / strugglers) {
+		if !pause(d.Options.Rush / strugglers) {
 			return
 		}
 	}
-	d.Say("%d customers have complained.", strugglers)
+	d.Say("%d customers have complained: %d by %s, %d on %s, %d by %s.", strugglers,
+		ways[byWebhook], byWebhook, ways[byPage], byPage, ways[byCall], byCall)
+	if len(ways) < 3 {
+		d.fail(fmt.Errorf("not every way in was used: %v", ways))
+	}
 }
 
 // conclude shows the alerts as Alertmanager received them, and the three kinds.

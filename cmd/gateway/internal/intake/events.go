@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -40,15 +41,22 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request) (*receipt, *pro
 		return nil, refusal
 	}
 	defer release()
-	events, single, refusal := decodeEvents(r, body)
+	items, single, refusal := in.decodeEvents(r, body)
 	if refusal != nil {
 		return nil, refusal
 	}
-	items := make([]part, len(events))
+	return in.take(items, single, grant)
+}
+
+// decodeEvents reads the responses that are the data of a request's events.
+func (in *Intake) decodeEvents(r *http.Request, body []byte) (items []part, single bool, refusal *problem) {
+	defer in.alone(body)()
+	events, single, refusal := eventsOf(r, body)
+	items = make([]part, len(events))
 	for i := range events {
 		items[i] = itemOf(&events[i])
 	}
-	return in.take(items, single, grant)
+	return items, single, refusal
 }
 
 // handshake answers the request for permission of the CloudEvents webhook
@@ -71,8 +79,8 @@ func handshake(w http.ResponseWriter, r *http.Request) *problem {
 	return nil
 }
 
-// decodeEvents reads the events of a request in whichever mode they come.
-func decodeEvents(r *http.Request, body []byte) (events []event.Event, single bool, refusal *problem) {
+// eventsOf reads the events of a request in whichever mode they come.
+func eventsOf(r *http.Request, body []byte) (events []event.Event, single bool, refusal *problem) {
 	malformed := func(format string, arguments ...any) *problem {
 		return refuse(http.StatusBadRequest, ReasonMalformed, fmt.Sprintf(format, arguments...)+"; nothing of this request was stored")
 	}
@@ -146,7 +154,11 @@ func itemOf(e *event.Event) part {
 // eventID is what tells one event from every other.
 type eventID struct{ source, id string }
 
+// unmarked takes the mark between source and id out of a source: without that, "a" with
+// "b#c" and "a#b" with "c" would be one event, and one of two answers lost.
+var unmarked = strings.NewReplacer("%", "%25", "#", "%23")
+
 // name gives a response the id of its event.
 func (e *eventID) name(r *ledger.Response) {
-	r.ID, r.Submission = "event:"+e.source+"#"+e.id, e.id
+	r.ID, r.Submission = "event:"+unmarked.Replace(e.source)+"#"+e.id, e.id
 }

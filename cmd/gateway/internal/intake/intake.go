@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,7 @@ type Intake struct {
 	rejected   *prometheus.CounterVec
 	duplicates prometheus.Counter
 	pending    atomic.Int64
+	large      sync.Mutex
 }
 
 // Register creates the intake's own series, all at zero.
@@ -271,50 +273,66 @@ func (in *Intake) body(w http.ResponseWriter, r *http.Request) (body []byte, rel
 	if r.ContentLength > MaxBody {
 		return nil, nil, tooLarge()
 	}
-	if release, refusal = in.reserve(r); refusal != nil {
-		return nil, nil, refusal
-	}
-	if body, refusal = read(w, r); refusal != nil {
-		release()
-		return nil, nil, refusal
-	}
-	return body, release, nil
+	return in.read(w, r)
 }
 
-// reserve takes the body's share of maxPending.
-func (in *Intake) reserve(r *http.Request) (release func(), refusal *problem) {
+// firstPart is how many bytes a body has room for before any of it came: most need no
+// more, and ten thousand clients that only announce a megabyte leave room for others.
+const firstPart = 4 << 10
+
+// read makes room for a body as it comes, within maxPending.
+func (in *Intake) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), refusal *problem) {
 	size := r.ContentLength
-	if size < 0 { // chunked: as large as it may become
-		size = MaxBody
+	if size < 0 { // chunked: it may become as large as any
+		size = MaxBody + 1
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	}
-	if in.pending.Add(size) > maxPending {
-		in.pending.Add(-size)
-		return nil, overloaded()
+	reserved := int64(0)
+	release = func() { in.pending.Add(-reserved) }
+	for {
+		room := min(size, max(firstPart, 4*reserved))
+		if in.pending.Add(room-reserved) > maxPending {
+			in.pending.Add(-room)
+			return nil, nil, overloaded()
+		}
+		reserved = room
+		body = append(make([]byte, 0, room), body...)
+		n, err := io.ReadFull(r.Body, body[len(body):room])
+		body = body[:len(body)+n]
+		switch {
+		case err == nil && room == size, r.ContentLength < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+			return body, release, nil
+		case err != nil:
+			release()
+			return nil, nil, sayUnread(err)
+		}
 	}
-	return func() { in.pending.Add(-size) }, nil
 }
 
-func read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	var body []byte
-	var err error
-	if r.ContentLength >= 0 {
-		// As large as it says it is: growing a buffer costs more than reading.
-		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(r.Body, body)
-	} else {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+// largeBody is from when on one body at a time of webhooks and events is decoded. What
+// decodes from those may be fifty times as large: a stop after so many items, as for
+// responses, is not to be had from decoders of others. Honest ones have a few KiB.
+const largeBody = 64 << 10
+
+// alone has large bodies decoded one after the other; done lets the next one begin.
+func (in *Intake) alone(body []byte) (done func()) {
+	if len(body) < largeBody {
+		return func() {}
 	}
-	if err == nil {
-		return body, nil
-	}
+	in.large.Lock()
+	return in.large.Unlock
+}
+
+// sayUnread turns a failure to read a body into an answer.
+func sayUnread(err error) *problem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge()
+		return tooLarge()
 	}
 	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
-		return nil, refuse(http.StatusRequestTimeout, ReasonTimeout,
+		return refuse(http.StatusRequestTimeout, ReasonTimeout,
 			"the body did not arrive in time: send it in one go; nothing of this request was stored").with("Connection", "close")
 	}
-	return nil, refuse(http.StatusBadRequest, ReasonMalformed,
+	return refuse(http.StatusBadRequest, ReasonMalformed,
 		"the body broke off: send it again; nothing of this request was stored").with("Connection", "close")
 }
 

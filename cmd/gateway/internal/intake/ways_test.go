@@ -17,9 +17,12 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
+	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sources"
 )
 
 // at asks another path of the same server.
@@ -142,6 +145,31 @@ func TestForgedWebhooks(t *testing.T) {
 	}
 }
 
+// Strangers do not learn which sources there are.
+func TestUnknownSourceLooksLikeAnother(t *testing.T) {
+	d := open(t)
+	answer := func(tool, source string, headers ...string) string {
+		response := d.post(t, `{}`, d.at("/v1/webhooks/"+tool+"/shop/"+source, headers...))
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(response.StatusCode, string(text))
+	}
+	for _, headers := range [][]string{
+		{},
+		{"X-Signature-256", "sha256=00", "Typeform-Signature", "sha256=AAAA", "Tally-Signature", "AAAA"},
+		{"Webhook-Id", "m", "Webhook-Timestamp", "1700000000", "Webhook-Signature", "v1,AAAA"},
+		{"Webhook-Id", "m", "Webhook-Timestamp", fmt.Sprint(time.Now().Unix()), "Webhook-Signature", "v1,AAAA"},
+	} {
+		for _, tool := range []string{"formbricks", "typeform", "tally", "generic"} {
+			if known, unknown := answer(tool, "tool", headers...), answer(tool, "none", headers...); known != unknown {
+				t.Errorf("%s %v: %s\nwithout a source: %s", tool, headers, known, unknown)
+			}
+		}
+	}
+}
+
 func anEvent(id string, score int) cloudevents.Event {
 	e := cloudevents.NewEvent()
 	e.SetID(id)
@@ -186,6 +214,13 @@ func TestCloudEvents(t *testing.T) {
 	expect(t, send(another, err), 202, `{"accepted":1,"duplicates":0}`)
 	if got := d.total(t, "checkout", "ces", "6"); got != 2 {
 		t.Errorf("counted %v times", got)
+	}
+	// Nor are two events one whose sources and ids only look alike side by side.
+	for _, each := range []struct{ source, id string }{{"a", "b#c"}, {"a#b", "c"}, {"a%23b", "c"}} {
+		alike := anEvent(each.id, 1)
+		alike.SetSource(each.source)
+		request, err := cehttp.NewHTTPRequestFromEvent(t.Context(), url, alike)
+		expect(t, send(request, err), 202, `{"accepted":1,"duplicates":0}`)
 	}
 	records := d.records(t)
 	if records[0].Submission != "e1" || records[0].Comment != "é" || !records[0].Answered.Equal(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)) {
@@ -321,6 +356,62 @@ func TestErasure(t *testing.T) {
 	}
 }
 
+// A source that names touchpoints is for these alone, whichever way it comes in or asks,
+// and one of another namespace for none.
+func TestBoundSources(t *testing.T) {
+	d := open(t)
+	for _, each := range []struct{ namespace, name, key, touchpoints string }{
+		{"shop", "desk", "a-token-of-the-desk", "support"}, {"bank", "tool", "a-token-of-the-bank", ""},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: each.namespace, Name: each.name}, Type: sources.SecretType, Data: map[string][]byte{
+			sources.KeyTokens: []byte(each.key), sources.KeyReadTokens: []byte("read-" + each.key), sources.KeyEraseTokens: []byte("erase-" + each.key),
+			sources.KeySigningSecrets: []byte(signingSecret),
+		}}
+		if each.touchpoints != "" {
+			secret.Data[sources.KeyTouchpoints] = []byte(each.touchpoints)
+		}
+		if err := d.Sources.Set(secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	event, err := json.Marshal(anEvent("e1", 6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.post(t, item("r1", 6)), 202, `{"accepted":1,"duplicates":0}`)
+	for _, key := range []string{"a-token-of-the-desk", "a-token-of-the-bank"} {
+		bearer := "Bearer " + key
+		for what, test := range map[string]struct {
+			response *http.Response
+			status   int
+		}{
+			"delivers": {d.post(t, item("r2", 6), d.at("/v1/responses", "Authorization", bearer)), 422},
+			"sends":    {d.post(t, string(event), d.at("/v1/events", "Authorization", bearer, "Content-Type", "application/cloudevents+json")), 422},
+			"reads":    {d.get(t, "/v1/touchpoints/shop/checkout/comments", "read-"+key), 403},
+			"exports":  {d.get(t, "/v1/touchpoints/shop/checkout/export", "read-"+key), 403},
+			"erases":   {d.post(t, `{"namespace":"shop","id":"r1"}`, d.at("/v1/erasures", "Authorization", "Bearer erase-"+key)), 403},
+		} {
+			if text, _ := io.ReadAll(test.response.Body); test.response.StatusCode != test.status || !strings.Contains(string(text), `"forbidden"`) {
+				t.Errorf("%s %s: %d %s", key, what, test.response.StatusCode, text)
+			}
+		}
+	}
+	// Its secret is right, and the question another touchpoint's.
+	const form = `{"id":"s1","answers":{"ease":6,"touchpoint":"checkout"}}`
+	sum := hmac.New(sha256.New, []byte(signingSecret))
+	sum.Write([]byte(form))
+	for _, path := range []string{"/v1/webhooks/generic/shop/desk", "/v1/webhooks/generic/bank/tool"} {
+		response := d.post(t, form, d.at(path, "Authorization", "", "X-Signature-256", "sha256="+hex.EncodeToString(sum.Sum(nil))))
+		if text, _ := io.ReadAll(response.Body); response.StatusCode != 202 || !strings.Contains(string(text), `"accepted":0`) || !strings.Contains(string(text), `"unmapped"`) {
+			t.Errorf("%s: %d %s", path, response.StatusCode, text)
+		}
+	}
+	if records := d.records(t); len(records) != 1 {
+		t.Errorf("stored %+v", records)
+	}
+	expect(t, d.post(t, `{"id":"r3","touchpoint":"support","instrument":"csat","score":5}`, d.at("/v1/responses", "Authorization", "Bearer a-token-of-the-desk")), 202, `{"accepted":1,"duplicates":0}`)
+}
+
 func TestCommentsDiscarded(t *testing.T) {
 	d := open(t)
 	checkout, _ := d.Touchpoint("shop", "checkout")
@@ -345,7 +436,7 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		request := httptest.NewRequest(http.MethodPost, "/v1/events", nil)
 		request.Header = http.Header{"Content-Type": {contentType}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"s"}, "Ce-Type": {EventType}}
-		events, _, refusal := decodeEvents(request, body)
+		events, _, refusal := eventsOf(request, body)
 		if (refusal == nil) == (len(events) == 0) {
 			t.Fatalf("%d events and refusal %v", len(events), refusal)
 		}

@@ -25,8 +25,8 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// Channel is what the records of answers say of how they came.
-const Channel = "Link"
+// channel is what the records of answers say of how they came.
+const channel = "Link"
 
 // Pages serves the survey pages.
 type Pages struct {
@@ -60,8 +60,10 @@ func (p *Pages) Handler() http.Handler {
 	paths.HandleFunc("GET /s/{namespace}/{touchpoint}", p.with(p.ask))
 	paths.HandleFunc("POST /s/{namespace}/{touchpoint}", p.with(p.answer))
 	paths.HandleFunc("GET /s/{namespace}/{touchpoint}/thanks", p.with(func(w http.ResponseWriter, _ *http.Request, s *survey) {
-		s.say(w, http.StatusOK, s.thanks)
+		s.write(w, http.StatusOK, map[string]any{"Title": s.thanks, "Message": s.thanks, "Done": true})
 	}))
+	// What is no page's path at all is answered like a page that is not there.
+	paths.HandleFunc("GET /s/", p.with(nil))
 	return paths
 }
 
@@ -104,12 +106,6 @@ const maxForm = 64 << 10
 // answer is POST: one answer.
 func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	question := ledger.Question{Namespace: s.touchpoint.Namespace, Touchpoint: s.touchpoint.Name, Instrument: ledger.Label(s.instrument)}
-	if !p.Limits.Allow(r, question.Namespace+"/"+question.Touchpoint) {
-		p.Reject(intake.ReasonRateLimited)
-		w.Header().Set("Retry-After", "60")
-		s.say(w, http.StatusTooManyRequests, s.busy)
-		return
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		status, reason := http.StatusBadRequest, intake.ReasonMalformed
@@ -124,6 +120,13 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	if !validID(in.id) {
 		in.id = rand.Text()
 	}
+	if !p.Limits.Allow(r, question.Namespace+"/"+question.Touchpoint) {
+		p.Reject(intake.ReasonRateLimited)
+		w.Header().Set("Retry-After", "60")
+		in.wrong = s.busy // with everything that was written, to be sent again
+		s.form(w, http.StatusTooManyRequests, in)
+		return
+	}
 	scale, _ := ledger.ScaleOf(question.Instrument)
 	score, err := strconv.Atoi(in.score)
 	if err != nil || score < scale.Low || score > scale.High {
@@ -135,7 +138,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 	response := ledger.Response{
 		Series: ledger.Series{Question: question, Score: score},
 		ID:     fmt.Sprintf("link:%s#%s/%s", in.id, question.Touchpoint, question.Instrument), Submission: in.id,
-		Channel: Channel, Received: p.Now().Truncate(time.Millisecond),
+		Channel: channel, Received: p.Now().Truncate(time.Millisecond),
 	}
 	if s.touchpoint.Spec.Survey.Comments != v1alpha1.CommentsDiscard {
 		response.Comment = in.comment
@@ -144,7 +147,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, s *survey) {
 		p.Log.Error("an answer could not be stored", "error", err)
 		p.Reject(intake.ReasonStoreUnavailable)
 		w.Header().Set("Retry-After", "2")
-		in.wrong = s.failed // with everything that was written, to be sent again
+		in.wrong = s.failed
 		s.form(w, http.StatusServiceUnavailable, in)
 		return
 	}
@@ -208,7 +211,7 @@ func (s *survey) form(w http.ResponseWriter, status int, in form) {
 	})
 }
 
-// say shows one sentence.
+// say shows one sentence that explains why there is no form.
 func (s *survey) say(w http.ResponseWriter, status int, message string) {
 	s.write(w, status, map[string]any{"Title": message, "Message": message})
 }

@@ -73,7 +73,7 @@ func TestAnswerIsStored(t *testing.T) {
 		t.Errorf("%d %v", answer.Code, answer.Header())
 	}
 	want := ledger.Response{
-		ID: "link:ABCDEFGHIJKLMNOPQRST#checkout/ces", Submission: "ABCDEFGHIJKLMNOPQRST", Comment: "快", Channel: Channel, Received: d.now,
+		ID: "link:ABCDEFGHIJKLMNOPQRST#checkout/ces", Submission: "ABCDEFGHIJKLMNOPQRST", Comment: "快", Channel: channel, Received: d.now,
 		Series: ledger.Series{Question: ledger.Question{Namespace: "shop", Touchpoint: "checkout", Instrument: "ces"}, Score: 6},
 	}
 	if len(d.submitted) != 1 || d.submitted[0] != want {
@@ -105,6 +105,22 @@ func TestEveryPageIsOnItsOwn(t *testing.T) {
 	}
 }
 
+// There is no page unless the Touchpoint asks for one.
+func TestOffUnlessAskedFor(t *testing.T) {
+	d := open(t)
+	checkout, _ := d.Touchpoint("shop", "checkout")
+	checkout.Spec.Survey.Link = nil
+	for _, request := range []string{"GET /s/shop/checkout", "POST /s/shop/checkout", "GET /s/shop/checkout/thanks", "GET /s/shop", "GET /s/"} {
+		method, path, _ := strings.Cut(request, " ")
+		if answer := d.do(method, path, "score=6"); answer.Code != 404 || !strings.Contains(answer.Body.String(), "There is no survey here.") {
+			t.Errorf("%s: %d %s", request, answer.Code, answer.Body)
+		}
+	}
+	if d.submitted != nil {
+		t.Errorf("stored %+v", d.submitted)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	d := open(t, "10.0.0.0/8")
 	from := func(remote, forwarded string) int {
@@ -129,6 +145,10 @@ func TestLimits(t *testing.T) {
 		if test.got != test.want {
 			t.Errorf("%s: %d, want %d", what, test.got, test.want)
 		}
+	}
+	refused := d.do("POST", "/s/shop/checkout", "id=ABCDEFGHIJKLMNOPQRST&score=6&comment=a+long+story", func(r *http.Request) { r.RemoteAddr = "192.0.2.1:1" })
+	if text := refused.Body.String(); refused.Code != 429 || !strings.Contains(text, "a long story") || !strings.Contains(text, "ABCDEFGHIJKLMNOPQRST") || !strings.Contains(text, ">Too many answers") {
+		t.Errorf("%d: what was written is gone: %s", refused.Code, text)
 	}
 	d.now = d.now.Add(clientInterval)
 	if code := from("192.0.2.1:1", ""); code != 303 {

@@ -237,13 +237,6 @@ func (s *Sources) remove(name types.NamespacedName) {
 	}
 }
 
-// Count returns how many sources there are.
-func (s *Sources) Count() int {
-	s.lock.RLock()
-	defer s.lock.RUnlock()
-	return len(s.byName)
-}
-
 // Named returns a source by its name, nil if there is none.
 func (s *Sources) Named(namespace, name string) *Source {
 	s.lock.RLock()
