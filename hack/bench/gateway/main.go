@@ -33,6 +33,7 @@ type settings struct {
 	duration time.Duration
 	rounds   int
 	stores   []string
+	loads    []load
 	folder   string
 }
 
@@ -45,11 +46,20 @@ const (
 func main() {
 	s := settings{}
 	stores := flag.String("stores", "sqlite,postgres", "which stores are measured")
+	loads := flag.String("loads", "1x1,16x1,256x1,1x100,16x100,256x100,1x1000,16x1000", "which loads are measured: how many clients, and how many responses each sends in a request")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "how long each figure is measured")
 	flag.IntVar(&s.rounds, "rounds", 2, "how often; the median counts")
 	flag.StringVar(&s.folder, "folder", "", "where the databases lie (default: a temporary folder)")
 	flag.Parse()
 	s.stores = strings.Split(*stores, ",")
+	for text := range strings.SplitSeq(*loads, ",") {
+		each := load{}
+		if _, err := fmt.Sscanf(text, "%dx%d", &each.clients, &each.batch); err != nil || each.clients < 1 || each.batch < 1 {
+			fmt.Fprintf(os.Stderr, "bench-gateway: --loads: write clients x responses, such as 256x1, not %q\n", text)
+			os.Exit(2)
+		}
+		s.loads = append(s.loads, each)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, s)
 	stop()
@@ -59,10 +69,7 @@ func main() {
 	}
 }
 
-// loads are what is measured of the gateway: how many clients, and how many responses
-// each sends in a request.
-var loads = []load{{1, 1}, {16, 1}, {256, 1}, {1, 100}, {16, 100}, {256, 100}, {1, 1000}, {16, 1000}}
-
+// load is how many clients there are, and how many responses each sends in a request.
 type load struct{ clients, batch int }
 
 func run(ctx context.Context, s settings) error {
@@ -102,7 +109,7 @@ func measureStore(ctx context.Context, s settings, cluster *cluster, folder, sto
 	defer bare.close()
 	// Rounds go over everything, so that a slow minute of the machine hits all alike.
 	single, batched := []float64{}, []float64{}
-	results := make([][]result, len(loads))
+	results := make([][]result, len(s.loads))
 	for range s.rounds {
 		for batch, into := range map[int]*[]float64{1: &single, bareBatch: &batched} {
 			rate, err := bare.measure(ctx, batch, s.duration)
@@ -111,7 +118,7 @@ func measureStore(ctx context.Context, s settings, cluster *cluster, folder, sto
 			}
 			*into = append(*into, rate)
 		}
-		for i, load := range loads {
+		for i, load := range s.loads {
 			r, err := cluster.measure(ctx, folder, bare.url, load, s.duration)
 			if err != nil {
 				return fmt.Errorf("%d clients, %d in a request: %w", load.clients, load.batch, err)
@@ -124,7 +131,7 @@ func measureStore(ctx context.Context, s settings, cluster *cluster, folder, sto
 	fmt.Printf("%-42s %12.0f\n", "bare inserts, one in a transaction", median(single))
 	fmt.Printf("%-42s %12.0f %9s %9s %8.0f%%\n", fmt.Sprintf("bare inserts, %d in a transaction", bareBatch), base, "", "", 100.0)
 	best, p99 := 0.0, time.Duration(0)
-	for i, load := range loads {
+	for i, load := range s.loads {
 		rates := []float64{}
 		for _, r := range results[i] {
 			rates = append(rates, r.rate)
