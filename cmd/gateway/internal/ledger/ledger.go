@@ -73,7 +73,8 @@ var (
 
 // Options are the limits of a Ledger. Zero values stand for the defaults.
 type Options struct {
-	// QueueLength is how many submissions may wait. Default: 4096.
+	// QueueLength is how many submissions of few responses, and how many of many, may wait.
+	// Default: 4096.
 	QueueLength int
 	// QueueBytes is how much memory those that wait may take. Default: 64 MiB.
 	QueueBytes int64
@@ -95,13 +96,14 @@ type Ledger struct {
 	store   Store
 	options Options
 
-	// closing guards queue: nobody sends after Close closed it.
+	// closing guards both queues: nobody sends after Close closed them.
 	closing sync.RWMutex
 	closed  bool
-	queue   chan *submission
-	queued  atomic.Int64 // bytes
-	erasing chan *erasure
-	stopped chan struct{}
+	// queue is of customers who wait, bulk of submissions that hold many responses.
+	queue, bulk chan *submission
+	queued      atomic.Int64 // bytes, in both
+	erasing     chan *erasure
+	stopped     chan struct{}
 	// together is room for a transaction's responses, of the writing goroutine.
 	together []Response
 
@@ -154,6 +156,7 @@ func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
 		store:   store,
 		options: options,
 		queue:   make(chan *submission, options.QueueLength),
+		bulk:    make(chan *submission, options.QueueLength),
 		erasing: make(chan *erasure),
 		stopped: make(chan struct{}),
 	}
@@ -189,6 +192,9 @@ func (l *Ledger) Submit(responses []Response) ([]Outcome, error) {
 	}
 }
 
+// bulkSize is how many responses a submission may hold that goes before those with more.
+const bulkSize = 10
+
 func (l *Ledger) enqueue(s *submission) error {
 	l.closing.RLock()
 	defer l.closing.RUnlock()
@@ -200,8 +206,12 @@ func (l *Ledger) enqueue(s *submission) error {
 		l.queued.Add(-s.weight)
 		return ErrOverloaded
 	}
+	queue := l.queue
+	if len(s.responses) > bulkSize {
+		queue = l.bulk
+	}
 	select {
-	case l.queue <- s:
+	case queue <- s:
 		return nil
 	default:
 		l.queued.Add(-s.weight)
@@ -276,6 +286,7 @@ func (l *Ledger) Close() error {
 	if !l.closed {
 		l.closed = true
 		close(l.queue)
+		close(l.bulk)
 	}
 	l.closing.Unlock()
 	<-l.stopped
@@ -287,13 +298,21 @@ func (l *Ledger) write() {
 	defer close(l.stopped)
 	retry := time.NewTicker(l.options.RetryInterval)
 	defer retry.Stop()
-	for {
+	queue, bulk := l.queue, l.bulk
+	for queue != nil || bulk != nil {
 		select {
-		case first, open := <-l.queue:
-			if !open {
-				return
+		case first, open := <-queue:
+			if open {
+				l.commit(l.gather(first))
+			} else {
+				queue = nil
 			}
-			l.commit(l.gather(first))
+		case first, open := <-bulk:
+			if open {
+				l.commit(l.gather(first))
+			} else {
+				bulk = nil
+			}
 		case e := <-l.erasing:
 			e.erased, e.err = l.store.Erase(e.ctx, e.choice, e.limit)
 			close(e.done)
@@ -307,19 +326,28 @@ func (l *Ledger) write() {
 	}
 }
 
-// gather adds to the first submission those that wait already.
+// gather adds to the first submission those that wait already: those of few responses
+// before those of many, so that no customer waits for an import to end, and one of many at
+// least, so that imports end.
 func (l *Ledger) gather(first *submission) []*submission {
 	group, size := []*submission{first}, len(first.responses)
-	for size < l.options.MaxTransaction {
+	take := func(queue <-chan *submission) bool {
 		select {
-		case next, open := <-l.queue:
-			if !open {
-				return group
+		case next, open := <-queue:
+			if open {
+				group, size = append(group, next), size+len(next.responses)
 			}
-			group, size = append(group, next), size+len(next.responses)
+			return open
 		default:
-			return group
+			return false
 		}
+	}
+	for size < l.options.MaxTransaction && take(l.queue) {
+	}
+	if len(first.responses) <= bulkSize {
+		take(l.bulk)
+	}
+	for size < l.options.MaxTransaction && take(l.bulk) {
 	}
 	return group
 }
