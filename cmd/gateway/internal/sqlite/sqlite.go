@@ -58,6 +58,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		"secure_delete(ON)",
 		"cache_size(-16384)", // KiB
 		"journal_size_limit(67108864)",
+		"temp_store(MEMORY)", // what a statement needs to undo itself, a few pages
 	}, "_dqs": {"false"}, "_defensive": {"true"}}
 	name := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: settings.Encode()}
 	db, err := sql.Open("sqlite", name.String())
