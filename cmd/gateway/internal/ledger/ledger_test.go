@@ -141,7 +141,7 @@ func TestThoseWhoWaitShareATransaction(t *testing.T) {
 	eventually(t, "nobody took the first", func() bool {
 		l.health.Lock()
 		defer l.health.Unlock()
-		return !l.busy.IsZero()
+		return !l.writers[0].busy.IsZero()
 	})
 	for i := range 10 {
 		submit(fmt.Sprint("waiting-", i))
@@ -194,7 +194,7 @@ func TestSinglesGoBeforeImports(t *testing.T) {
 	eventually(t, "nobody took the first", func() bool {
 		l.health.Lock()
 		defer l.health.Unlock()
-		return !l.busy.IsZero()
+		return !l.writers[0].busy.IsZero()
 	})
 	for i := range 10 {
 		submit(fmt.Sprint("import-", i, "-"), 20)

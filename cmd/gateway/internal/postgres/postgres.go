@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,12 +34,12 @@ const lock = 0x736f6a6f75726e
 
 // Store keeps responses and counters in a PostgreSQL database.
 type Store struct {
-	pool *pgxpool.Pool // of the one goroutine that writes
+	pool *pgxpool.Pool // of the goroutines that write
 	// readers is apart: long exports must not keep responses waiting.
 	readers *pgxpool.Pool
 	name    string // of this gateway, among those that check
 	// careful is how many of the next transactions do not try their luck.
-	careful int
+	careful atomic.Int32
 }
 
 var _ ledger.Store = (*Store)(nil)
@@ -161,13 +162,14 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 	defer cancel()
 	outcomes := make([]ledger.Outcome, len(responses))
 	incoming := arrange(responses)
-	if s.careful > 0 {
-		s.careful--
-	} else if totals, err := s.insertNew(ctx, incoming); err != nil || totals != nil {
-		return outcomes, totals, err
+	if s.careful.Load() > 0 {
+		s.careful.Add(-1)
 	} else {
-		// Those who send again seldom do it once.
-		s.careful = carefulTransactions
+		if totals, err := s.insertNew(ctx, incoming); err != nil || totals != nil {
+			return outcomes, totals, err
+		}
+		// Who sends again seldom does it once.
+		s.careful.Store(carefulTransactions)
 	}
 	stored, totals, err := s.insert(ctx, incoming)
 	if err != nil {
