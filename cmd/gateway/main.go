@@ -100,6 +100,9 @@ namespaces of --source-namespaces.`,
 			}
 			options.config, options.log = config, log
 			g, err := start(command.Context(), options)
+			if errors.Is(err, context.Canceled) {
+				return nil // it was asked to stop before its database was there
+			}
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
@@ -44,7 +45,26 @@ type Store struct {
 
 var _ ledger.Store = (*Store)(nil)
 
-// Open connects to the database at url and brings its schema up to date.
+// ErrAway says that the database cannot be used now, and may be later.
+var ErrAway = errors.New("the database cannot be reached or takes no writes")
+
+// away tells whether an error may pass without anybody changing the gateway: the server
+// is gone, starting, full of connections or a standby, or does not let the user in yet.
+func away(err error) bool {
+	if _, unconnected := errors.AsType[*pgconn.ConnectError](err); unconnected || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	failure, answered := errors.AsType[*pgconn.PgError](err)
+	if !answered {
+		return false
+	}
+	const readOnly = "25006"
+	class := failure.Code[:min(2, len(failure.Code))]
+	return failure.Code == readOnly || class == "08" || class == "53" || class == "57"
+}
+
+// Open connects to the database at url and brings its schema up to date. The error is
+// ErrAway where it is worth another try. No error shows the password.
 func Open(ctx context.Context, url string) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -77,6 +97,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	where := fmt.Sprintf("database %s on %s", config.ConnConfig.Database, config.ConnConfig.Host)
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
+		if away(err) {
+			err = fmt.Errorf("%w: %w", ErrAway, err)
+		}
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	return s, nil
