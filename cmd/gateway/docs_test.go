@@ -54,7 +54,7 @@ func TestDocumentation(t *testing.T) {
 
 // keptPrivate looks for what belongs to nobody but customers and sources in what operators
 // see: the log and the series.
-func (s *shell) keptPrivate(gateway *process) {
+func (s *shell) keptPrivate(gateway *gatewayProcess) {
 	s.Helper()
 	_, metrics, err := get(s.Context(), "http://"+gateway.metricsAddress+"/metrics")
 	if err != nil || !strings.Contains(metrics, "sojourn_survey_responses_total") {

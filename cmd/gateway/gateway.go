@@ -76,11 +76,17 @@ type gateway struct {
 	limits      *link.Limits
 	stopping    atomic.Bool
 	group       *errgroup.Group
+	// closed is why the database is not open yet, nil once it is.
+	closed atomic.Pointer[error]
+	// metrics shows the series once the database is open.
+	metrics       atomic.Pointer[http.Handler]
+	metricsServer *http.Server
 }
 
-// start opens the database, loads its counters, and only then listens: no scrape
-// ever sees totals that are not there yet. It does not wait for the API server.
-// The gateway runs until ctx ends; wait tells how it went.
+// start opens the database, loads its counters, and only then takes responses and shows
+// series: no scrape ever sees totals that are not there yet. For a database that is away it
+// waits, not ready; it does not wait for the API server. The gateway runs until ctx ends;
+// wait tells how it went.
 func start(ctx context.Context, o options) (*gateway, error) {
 	limits, err := link.NewLimits(o.trustedProxies)
 	if err != nil {
@@ -93,15 +99,19 @@ func start(ctx context.Context, o options) (*gateway, error) {
 	if g.secrets, err = watchSecrets(ctx, o.config, o.sourceNamespaces, o.log); err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, o.database)
-	if err != nil {
+	g.group, ctx = errgroup.WithContext(ctx)
+	if err := g.listenMetrics(); err != nil {
 		return nil, err
+	}
+	store, err := g.awaitStore(ctx)
+	if err != nil {
+		return nil, errors.Join(err, g.metricsServer.Close())
 	}
 	if g.ledger, err = ledger.Open(ctx, store, ledger.Options{Log: o.log}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, g.metricsServer.Close())
 	}
 	if err := g.listen(ctx); err != nil {
-		return nil, errors.Join(err, g.ledger.Close())
+		return nil, errors.Join(err, g.ledger.Close(), g.metricsServer.Close())
 	}
 	return g, nil
 }
@@ -114,7 +124,49 @@ func openStore(ctx context.Context, database string) (ledger.Store, error) {
 	return sqlite.Open(ctx, database)
 }
 
-// listen opens both addresses and starts everything that runs beside them.
+// awaitStore opens the database, and waits for one that is away: ending would have the
+// gateway started over and over, later and later each time.
+func (g *gateway) awaitStore(ctx context.Context) (ledger.Store, error) {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		store, err := openStore(ctx, g.options.database)
+		if !errors.Is(err, postgres.ErrAway) {
+			return store, err
+		}
+		g.closed.Store(&err)
+		g.options.log.Warn("the database is not open; trying again", "error", err, "seconds", wait.Seconds())
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// listenMetrics opens the address that tells how the gateway is.
+func (g *gateway) listenMetrics() error {
+	closed := errors.New("the database is being opened")
+	g.closed.Store(&closed)
+	paths := http.NewServeMux()
+	paths.HandleFunc("/healthz", g.healthz)
+	paths.HandleFunc("/readyz", g.readyz)
+	paths.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
+		if metrics := g.metrics.Load(); metrics != nil {
+			(*metrics).ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "there are no totals to show: "+(*g.closed.Load()).Error(), http.StatusServiceUnavailable)
+	})
+	listener, err := net.Listen("tcp", g.options.metricsAddress)
+	if err != nil {
+		return fmt.Errorf("--metrics-bind-address: %w", err)
+	}
+	g.metricsAddress = listener.Addr().String()
+	g.metricsServer = g.server(paths)
+	g.group.Go(func() error { return serve(g.metricsServer, listener) })
+	return nil
+}
+
+// listen opens the front door and starts everything that runs beside it.
 func (g *gateway) listen(ctx context.Context) error {
 	door := &intake.Intake{
 		Sources:      &g.secrets.Sources,
@@ -140,11 +192,6 @@ func (g *gateway) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	metrics := http.NewServeMux()
-	metrics.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	metrics.HandleFunc("/healthz", g.healthz)
-	metrics.HandleFunc("/readyz", g.readyz)
-
 	tlsConfig, certificates, err := g.tls()
 	if err != nil {
 		return err
@@ -153,19 +200,14 @@ func (g *gateway) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--listen-address: %w", err)
 	}
-	metricsListener, err := net.Listen("tcp", g.options.metricsAddress)
-	if err != nil {
-		return errors.Join(fmt.Errorf("--metrics-bind-address: %w", err), responsesListener.Close())
-	}
 	g.responsesAddress = responsesListener.Addr().String()
-	g.metricsAddress = metricsListener.Addr().String()
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})
+	g.metrics.Store(&metrics)
+	g.closed.Store(nil)
 
 	responsesServer := g.server(door.Handler(pages.Handler()))
 	responsesServer.TLSConfig = tlsConfig
-	metricsServer := g.server(metrics)
-	g.group, ctx = errgroup.WithContext(ctx)
 	g.group.Go(func() error { return serve(responsesServer, responsesListener) })
-	g.group.Go(func() error { return serve(metricsServer, metricsListener) })
 	g.group.Go(func() error { return g.touchpoints.Start(ctx) })
 	g.group.Go(func() error { return g.secrets.Start(ctx) })
 	g.group.Go(func() error {
@@ -177,7 +219,7 @@ func (g *gateway) listen(ctx context.Context) error {
 	}
 	g.group.Go(func() error {
 		<-ctx.Done()
-		return g.stop(responsesServer, metricsServer)
+		return g.stop(responsesServer)
 	})
 	g.options.log.Info("gateway started", "responses", g.responsesAddress, "metrics", g.metricsAddress,
 		"database", g.databaseName(), "version", currentVersion())
@@ -216,7 +258,7 @@ func (g *gateway) wait() error { return g.group.Wait() }
 
 // stop lets requests in flight finish, then stores what they left, then closes
 // the database. Metrics answer to the last.
-func (g *gateway) stop(responses, metrics *http.Server) error {
+func (g *gateway) stop(responses *http.Server) error {
 	g.stopping.Store(true)
 	g.options.log.Info("gateway stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), g.options.drainTime)
@@ -226,7 +268,7 @@ func (g *gateway) stop(responses, metrics *http.Server) error {
 		_ = responses.Close()
 	}
 	err := g.ledger.Close()
-	return errors.Join(err, metrics.Close())
+	return errors.Join(err, g.metricsServer.Close())
 }
 
 func (g *gateway) registry(door *intake.Intake) (*prometheus.Registry, error) {
@@ -289,8 +331,10 @@ func (g *gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // readyz says whether a response sent now would be stored.
 func (g *gateway) readyz(w http.ResponseWriter, _ *http.Request) {
-	err := errors.Join(g.touchpoints.Ready(), g.secrets.Ready(), g.ledger.Healthy())
-	if g.stopping.Load() {
+	var err error
+	if closed := g.closed.Load(); closed != nil {
+		err = *closed
+	} else if err = errors.Join(g.touchpoints.Ready(), g.secrets.Ready(), g.ledger.Healthy()); g.stopping.Load() {
 		err = errors.New("the gateway is stopping")
 	}
 	if err != nil {

@@ -25,12 +25,25 @@ import (
 var version = ""
 
 func main() {
+	limitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := newCommand().ExecuteContext(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(1)
+	}
+}
+
+// limitMemory trades memory for time: little of what a request needs outlives it, and to
+// collect four times as seldom lets a quarter more of them through. The limit is what
+// keeps the process within the 512 MiB of its manifests all the same.
+func limitMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(400 << 20)
 	}
 }
 
@@ -87,6 +100,9 @@ namespaces of --source-namespaces.`,
 			}
 			options.config, options.log = config, log
 			g, err := start(command.Context(), options)
+			if errors.Is(err, context.Canceled) {
+				return nil // it was asked to stop before its database was there
+			}
 			if err != nil {
 				return err
 			}

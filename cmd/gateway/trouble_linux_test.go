@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -182,6 +183,63 @@ func TestSlowDatabase(t *testing.T) {
 	}
 }
 
+// TestDatabaseAwayAtStart: the gateway waits for it, says so, and
+// neither ends nor shows totals that it does not know.
+func TestDatabaseAwayAtStart(t *testing.T) {
+	plane, kubernetes := controlPlane(t)
+	createTouchpoint(t, kubernetes, "away", "checkout", v1alpha1.InstrumentCES)
+	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	server.Kill()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metricsAddress := free.Addr().String()
+	_ = free.Close()
+	database := strings.Replace(server.URL, "sojourn@", "sojourn:a-secret-password@", 1)
+	var log bytes.Buffer
+	var g *gateway
+	var stop func()
+	started := make(chan struct{})
+	go func() {
+		defer close(started) // if it fails, too
+		g, stop = inProcess(t, func(o *options) {
+			inNamespace(plane, "away", database)(o)
+			o.metricsAddress, o.log = metricsAddress, slog.New(slog.NewJSONHandler(&log, nil))
+		})
+	}()
+	var why string
+	eventually(t, "it does not say that the database is away", func() bool {
+		status, body, err := get(t.Context(), "http://"+metricsAddress+"/readyz")
+		why = body
+		return err == nil && status == 503 && strings.Contains(body, "connection refused")
+	})
+	if status, _, err := get(t.Context(), "http://"+metricsAddress+"/healthz"); err != nil || status != 200 {
+		t.Errorf("/healthz: %d %v: a restart would mend nothing", status, err)
+	}
+	if status, body, err := get(t.Context(), "http://"+metricsAddress+"/metrics"); err != nil || status != 503 || strings.Contains(body, "sojourn_survey") {
+		t.Errorf("/metrics: %d %v %s: it does not know the totals", status, err, body)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if <-started; g == nil {
+		t.Fatal("it did not start")
+	}
+	eventually(t, "it does not become ready", func() bool { return ready(t.Context(), metricsAddress) })
+	expectAnswer(t, g, one("away", "first"), 202, `"accepted":1`)
+	stop()
+	for name, text := range map[string]string{"the log": log.String(), "/readyz": why} {
+		if !strings.Contains(text, "on 127.0.0.1") || strings.Contains(text, "a-secret-password") {
+			t.Errorf("%s says %s, want the host and not the password", name, text)
+		}
+	}
+}
+
 func TestClockSetBack(t *testing.T) {
 	plane, kubernetes := controlPlane(t)
 	createTouchpoint(t, kubernetes, "clock", "checkout", v1alpha1.InstrumentCES)
@@ -285,7 +343,6 @@ func TestTenThousandConnections(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 11_000 {
 		t.Skipf("this process may open %d files", limit.Cur)
 	}
-	t.Setenv("GOMEMLIMIT", "400MiB") // as the manifests do
 	p := startProcess(t, plane.Kubeconfig(), filepath.Join(t.TempDir(), "gateway.db"), "crowd")
 	const connections = 10_000
 	open := make([]net.Conn, 0, connections)
@@ -307,7 +364,6 @@ func TestTenThousandConnections(t *testing.T) {
 			_, _ = fmt.Fprintf(connection, "POST /v1/webhooks/generic/crowd/tool HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n\r\n[", 1<<20)
 		}
 	}
-	t.Logf("%d connections: %d MiB", connections, memory(t, p.Process.Pid)>>20)
 	batch := make([]string, 1000)
 	for i := range batch {
 		batch[i] = one("crowd", fmt.Sprint("honest-", i))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,15 +15,68 @@ import (
 	"time"
 )
 
+// load is how many clients there are, and how many responses each sends in a request.
+type load struct {
+	clients, batch int
+	// share is what all of them send together, as a part of the bare batched rate; 0: as
+	// fast as they get answers.
+	share float64
+	// imports is how many further clients send importSize responses in a request all the
+	// time, which are not in the figures.
+	imports int
+}
+
+// importSize is the most that the gateway takes in a request.
+const importSize = 1000
+
+// parseLoad reads a load such as 256x1, 256x100@50 (at half of the bare rate) or 256x1+4
+// (beside four imports).
+func parseLoad(text string) (l load, err error) {
+	rest, imports, beside := strings.Cut(text, "+")
+	if beside {
+		l.imports, err = strconv.Atoi(imports)
+	}
+	rest, share, paced := strings.Cut(rest, "@")
+	if paced && err == nil {
+		l.share, err = strconv.ParseFloat(share, 64)
+		l.share /= 100
+	}
+	clients, batch, _ := strings.Cut(rest, "x")
+	if err == nil {
+		l.clients, err = strconv.Atoi(clients)
+	}
+	if err == nil {
+		l.batch, err = strconv.Atoi(batch)
+	}
+	if err != nil || l.clients < 1 || l.batch < 1 || l.share < 0 || l.imports < 0 {
+		return l, fmt.Errorf("--loads: write clients x responses, such as 256x1, 256x100@50 or 256x1+4, not %q", text)
+	}
+	return l, nil
+}
+
+func (l load) String() string {
+	text := fmt.Sprintf("gateway, %d clients, %d in a request", l.clients, l.batch)
+	if l.share > 0 {
+		text += fmt.Sprintf(", at %.0f%%", 100*l.share)
+	}
+	if l.imports > 0 {
+		text += fmt.Sprintf(", %d imports", l.imports)
+	}
+	return text
+}
+
 // result is what one load came to.
 type result struct {
 	rate     float64 // responses a second
 	p50, p99 time.Duration
+	// gateway, clients and machine are how many cores were used by them and by all
+	// together, other work of the machine included.
+	gateway, clients, machine float64
 }
 
-// measure starts a gateway, has clients send as fast as they get answers, and makes
-// sure that the gateway counts what it acknowledged. database is empty for SQLite.
-func (c *cluster) measure(ctx context.Context, folder, database string, load load, duration time.Duration) (result, error) {
+// measure starts a gateway, has clients send, and makes sure that the gateway counts what
+// it acknowledged. database is empty for SQLite, and base the bare batched rate.
+func (c *cluster) measure(ctx context.Context, folder, database string, load load, base float64, duration time.Duration) (result, error) {
 	if database == "" {
 		dir, err := os.MkdirTemp(folder, "sqlite-")
 		if err != nil {
@@ -39,10 +93,16 @@ func (c *cluster) measure(ctx context.Context, folder, database string, load loa
 	if err != nil {
 		return result{}, err
 	}
-	r, sent, err := send(g.responses, load, duration)
+	began := time.Now()
+	mine, its, all := cpuTime(os.Getpid()), cpuTime(g.command.Process.Pid), machineTime()
+	r, sent, err := send(g.responses, load, base, duration)
 	if err != nil {
 		return result{}, fmt.Errorf("%w; %w", err, g.stop())
 	}
+	took := time.Since(began).Seconds()
+	r.clients = (cpuTime(os.Getpid()) - mine).Seconds() / took
+	r.gateway = (cpuTime(g.command.Process.Pid) - its).Seconds() / took
+	r.machine = (machineTime() - all).Seconds() / took
 	after, err := g.total()
 	if err != nil {
 		return result{}, err
@@ -53,22 +113,71 @@ func (c *cluster) measure(ctx context.Context, folder, database string, load loa
 	return r, g.stop()
 }
 
-func send(address string, load load, duration time.Duration) (r result, sent int, err error) {
+// cpuTime is how much of the processors a process has used; 0 where nobody knows.
+func cpuTime(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0
+	}
+	return ticks(fields[11:13])
+}
+
+// machineTime is how much of the processors all work has used.
+func machineTime() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 8 {
+		return 0
+	}
+	// user, nice, system; idle and waiting for the disk are no work; interrupts.
+	return ticks(append(fields[1:4:4], fields[6:8]...))
+}
+
+// ticks sums up the kernel's figures: hundredths of a second, wherever Linux runs.
+func ticks(figures []string) (sum time.Duration) {
+	for _, each := range figures {
+		figure, _ := strconv.Atoi(each)
+		sum += time.Duration(figure) * (time.Second / 100)
+	}
+	return sum
+}
+
+// send has all clients of a load send, and returns how many responses were acknowledged,
+// of imports too.
+func send(address string, load load, base float64, duration time.Duration) (r result, sent int, err error) {
 	var lock sync.Mutex
 	var times []time.Duration
 	var group sync.WaitGroup
 	run := time.Now().UnixNano()
 	began := time.Now()
-	for number := range load.clients {
+	start := func(number, batch int, pace time.Duration, counted bool) {
 		group.Go(func() {
-			mine, failure := one(address, load.batch, fmt.Sprintf("%x-%d", run, number), began.Add(duration))
+			mine, failure := one(address, batch, fmt.Sprintf("%x-%d", run, number), pace, began.Add(duration))
 			lock.Lock()
 			defer lock.Unlock()
-			times = append(times, mine...)
+			sent += len(mine) * batch
+			if counted {
+				times = append(times, mine...)
+			}
 			if failure != nil {
 				err = failure
 			}
 		})
+	}
+	pace := time.Duration(0)
+	if load.share > 0 {
+		pace = time.Duration(float64(load.clients*load.batch) / (load.share * base) * float64(time.Second))
+	}
+	for number := range load.clients {
+		start(number, load.batch, pace, true)
+	}
+	for number := range load.imports {
+		start(load.clients+number, importSize, 0, false)
 	}
 	group.Wait()
 	took := time.Since(began)
@@ -76,13 +185,14 @@ func send(address string, load load, duration time.Duration) (r result, sent int
 		return r, 0, fmt.Errorf("%d requests answered: %w", len(times), err)
 	}
 	slices.Sort(times)
-	sent = len(times) * load.batch
-	return result{rate: float64(sent) / took.Seconds(), p50: times[len(times)/2], p99: times[len(times)*99/100]}, sent, nil
+	return result{rate: float64(len(times)*load.batch) / took.Seconds(), p50: times[len(times)/2], p99: times[len(times)*99/100]}, sent, nil
 }
 
 // one is a client on one connection. It is as plain as HTTP/1.1 allows: a client with
-// comforts would take more of the machine than the gateway that is measured.
-func one(address string, batch int, name string, until time.Time) (times []time.Duration, err error) {
+// comforts would take more of the machine than the gateway that is measured. With a pace
+// it sends at random moments, so long apart on average, and time counts from the moment:
+// a request that comes late because the last had no answer yet has waited as well.
+func one(address string, batch int, name string, pace time.Duration, until time.Time) (times []time.Duration, err error) {
 	connection, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
@@ -90,6 +200,7 @@ func one(address string, batch int, name string, until time.Time) (times []time.
 	defer connection.Close()
 	reader := bufio.NewReader(connection)
 	var request, body []byte
+	due := time.Now()
 	for number := 0; time.Now().Before(until); {
 		body = body[:0]
 		if batch > 1 {
@@ -115,6 +226,13 @@ func one(address string, batch int, name string, until time.Time) (times []time.
 		request = strconv.AppendInt(request, int64(len(body)), 10)
 		request = append(append(request, "\r\n\r\n"...), body...)
 		began := time.Now()
+		if pace > 0 {
+			if due = due.Add(time.Duration(rand.ExpFloat64() * float64(pace))); due.After(until) {
+				break
+			}
+			time.Sleep(time.Until(due))
+			began = due
+		}
 		if _, err := connection.Write(request); err != nil {
 			return times, err
 		}

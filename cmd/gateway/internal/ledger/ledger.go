@@ -4,7 +4,8 @@
 // A durable commit costs one wait for the disk however many responses it
 // carries. One goroutine therefore takes whatever is waiting, writes it in one
 // transaction and answers everybody: under load the transactions grow, at rest
-// nobody waits for company.
+// nobody waits for company. A database for several gateways gets a second goroutine,
+// as from a second gateway.
 package ledger
 
 import (
@@ -18,7 +19,8 @@ import (
 )
 
 // Store is the database behind a Ledger. Add, Erase and CheckWritable are called by
-// one goroutine at a time, everything else by any.
+// one goroutine at a time, everything else by any; where the store is Shared, a second
+// goroutine calls Add.
 type Store interface {
 	// Add stores the responses that are new, and increases their counters, in one
 	// durable transaction. It returns one outcome for each response, in order, and
@@ -73,7 +75,8 @@ var (
 
 // Options are the limits of a Ledger. Zero values stand for the defaults.
 type Options struct {
-	// QueueLength is how many submissions may wait. Default: 4096.
+	// QueueLength is how many submissions of few responses, and how many of many, may wait.
+	// Default: 4096.
 	QueueLength int
 	// QueueBytes is how much memory those that wait may take. Default: 64 MiB.
 	QueueBytes int64
@@ -95,21 +98,29 @@ type Ledger struct {
 	store   Store
 	options Options
 
-	// closing guards queue: nobody sends after Close closed it.
+	// closing guards both queues: nobody sends after Close closed them.
 	closing sync.RWMutex
 	closed  bool
-	queue   chan *submission
-	queued  atomic.Int64 // bytes
-	erasing chan *erasure
-	stopped chan struct{}
-	// together is room for a transaction's responses, of the writing goroutine.
-	together []Response
+	// queue is of customers who wait, bulk of submissions that hold many responses.
+	queue, bulk chan *submission
+	queued      atomic.Int64 // bytes, in both
+	erasing     chan *erasure
+	stopped     chan struct{}
+	writers     [2]writer
 
-	// ill is why the store does not work, nil while it does; busy is when the
-	// transaction that runs now began, zero between two.
+	// health guards ill, which is why the store does not work, nil while it does.
 	health sync.Mutex
 	ill    error
-	busy   time.Time
+}
+
+// writer is a goroutine that writes to the store.
+type writer struct {
+	*Ledger
+	// busy is when the transaction that runs now began, zero between two; health guards
+	// it.
+	busy time.Time
+	// together is room for a transaction's responses.
+	together []Response
 }
 
 type submission struct {
@@ -154,13 +165,27 @@ func Open(ctx context.Context, store Store, options Options) (*Ledger, error) {
 		store:   store,
 		options: options,
 		queue:   make(chan *submission, options.QueueLength),
+		bulk:    make(chan *submission, options.QueueLength),
 		erasing: make(chan *erasure),
 		stopped: make(chan struct{}),
 	}
 	if err := l.revive(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	go l.write()
+	var running sync.WaitGroup
+	for i := range l.writers {
+		l.writers[i].Ledger = l
+	}
+	running.Go(l.writers[0].write)
+	if store.Shared() {
+		// One transaction goes to the database while the other waits for its disk, and
+		// customers get past imports.
+		running.Go(l.writers[1].writeBulk)
+	}
+	go func() {
+		running.Wait()
+		close(l.stopped)
+	}()
 	return l, nil
 }
 
@@ -189,6 +214,9 @@ func (l *Ledger) Submit(responses []Response) ([]Outcome, error) {
 	}
 }
 
+// bulkSize is how many responses a submission may hold that goes before those with more.
+const bulkSize = 10
+
 func (l *Ledger) enqueue(s *submission) error {
 	l.closing.RLock()
 	defer l.closing.RUnlock()
@@ -200,8 +228,12 @@ func (l *Ledger) enqueue(s *submission) error {
 		l.queued.Add(-s.weight)
 		return ErrOverloaded
 	}
+	queue := l.queue
+	if len(s.responses) > bulkSize {
+		queue = l.bulk
+	}
 	select {
-	case l.queue <- s:
+	case queue <- s:
 		return nil
 	default:
 		l.queued.Add(-s.weight)
@@ -264,8 +296,10 @@ const maxTransactionTime = 10 * time.Second
 func (l *Ledger) Healthy() error {
 	l.health.Lock()
 	defer l.health.Unlock()
-	if l.ill == nil && !l.busy.IsZero() && time.Since(l.busy) > maxTransactionTime {
-		return fmt.Errorf("the database has not answered for %s", time.Since(l.busy).Round(time.Second))
+	for i := range l.writers {
+		if busy := l.writers[i].busy; l.ill == nil && !busy.IsZero() && time.Since(busy) > maxTransactionTime {
+			return fmt.Errorf("the database has not answered for %s", time.Since(busy).Round(time.Second))
+		}
 	}
 	return l.ill
 }
@@ -276,78 +310,105 @@ func (l *Ledger) Close() error {
 	if !l.closed {
 		l.closed = true
 		close(l.queue)
+		close(l.bulk)
 	}
 	l.closing.Unlock()
 	<-l.stopped
 	return l.store.Close()
 }
 
-// write is the one goroutine that touches the store.
-func (l *Ledger) write() {
-	defer close(l.stopped)
-	retry := time.NewTicker(l.options.RetryInterval)
+// write takes from both queues, erases, and tries again what failed.
+func (w *writer) write() {
+	retry := time.NewTicker(w.options.RetryInterval)
 	defer retry.Stop()
-	for {
+	queue, bulk := w.queue, w.bulk
+	for queue != nil || bulk != nil {
 		select {
-		case first, open := <-l.queue:
-			if !open {
-				return
+		case first, open := <-queue:
+			if open {
+				w.commit(w.gather(first))
+			} else {
+				queue = nil
 			}
-			l.commit(l.gather(first))
-		case e := <-l.erasing:
-			e.erased, e.err = l.store.Erase(e.ctx, e.choice, e.limit)
+		case first, open := <-bulk:
+			if open {
+				w.commit(w.gather(first))
+			} else {
+				bulk = nil
+			}
+		case e := <-w.erasing:
+			e.erased, e.err = w.store.Erase(e.ctx, e.choice, e.limit)
 			close(e.done)
 		case <-retry.C:
 			// Nobody sends responses to a gateway that is not ready: without an attempt
 			// of its own it would stay so for ever.
-			if l.ailing() {
-				l.setHealth(l.revive(context.Background()))
+			if w.ailing() {
+				w.setHealth(w.revive(context.Background()))
 			}
 		}
 	}
 }
 
-// gather adds to the first submission those that wait already.
+// writeBulk is for submissions of many responses only.
+func (w *writer) writeBulk() {
+	for first := range w.bulk {
+		w.commit(w.gather(first))
+	}
+}
+
+// gather adds to the first submission those that wait already: those of few responses
+// before those of many, so that no customer waits for an import to end, and one of many at
+// least, so that imports end.
 func (l *Ledger) gather(first *submission) []*submission {
 	group, size := []*submission{first}, len(first.responses)
-	for size < l.options.MaxTransaction {
+	take := func(queue <-chan *submission) bool {
 		select {
-		case next, open := <-l.queue:
-			if !open {
-				return group
+		case next, open := <-queue:
+			if open {
+				group, size = append(group, next), size+len(next.responses)
 			}
-			group, size = append(group, next), size+len(next.responses)
+			return open
 		default:
-			return group
+			return false
 		}
+	}
+	for size < l.options.MaxTransaction && take(l.queue) {
+	}
+	if len(first.responses) <= bulkSize {
+		if l.store.Shared() {
+			return group // the other writer sees to those of many
+		}
+		take(l.bulk)
+	}
+	for size < l.options.MaxTransaction && take(l.bulk) {
 	}
 	return group
 }
 
 // commit stores a group in one transaction. The order is what makes the totals
 // honest: the disk first, then the mirror, then the answers.
-func (l *Ledger) commit(group []*submission) {
-	l.health.Lock()
-	l.busy = time.Now()
-	l.health.Unlock()
+func (w *writer) commit(group []*submission) {
+	w.health.Lock()
+	w.busy = time.Now()
+	w.health.Unlock()
 	responses := group[0].responses
 	if len(group) > 1 {
-		responses = l.together[:0]
+		responses = w.together[:0]
 		for _, s := range group {
 			responses = append(responses, s.responses...)
 		}
-		l.together = responses
+		w.together = responses
 		defer clear(responses) // comments are not kept in memory until the next burst
 	}
-	outcomes, err := l.add(responses)
-	l.setHealth(err)
+	outcomes, err := w.add(responses)
+	w.setHealth(err)
 	for _, s := range group {
 		if err != nil {
 			s.err = err
 		} else {
 			s.outcomes, outcomes = outcomes[:len(s.responses):len(s.responses)], outcomes[len(s.responses):]
 		}
-		l.queued.Add(-s.weight)
+		w.queued.Add(-s.weight)
 		close(s.done)
 	}
 }
@@ -390,15 +451,15 @@ func (l *Ledger) ailing() bool {
 	return l.ill != nil
 }
 
-func (l *Ledger) setHealth(err error) {
-	l.health.Lock()
-	before := l.ill
-	l.ill, l.busy = err, time.Time{}
-	l.health.Unlock()
+func (w *writer) setHealth(err error) {
+	w.health.Lock()
+	before := w.ill
+	w.ill, w.busy = err, time.Time{}
+	w.health.Unlock()
 	switch {
 	case err != nil && before == nil:
-		l.options.Log.Error("responses cannot be stored; refusing them until this is mended", "error", err)
+		w.options.Log.Error("responses cannot be stored; refusing them until this is mended", "error", err)
 	case err == nil && before != nil:
-		l.options.Log.Info("responses can be stored again")
+		w.options.Log.Info("responses can be stored again")
 	}
 }

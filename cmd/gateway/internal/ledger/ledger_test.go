@@ -141,7 +141,7 @@ func TestThoseWhoWaitShareATransaction(t *testing.T) {
 	eventually(t, "nobody took the first", func() bool {
 		l.health.Lock()
 		defer l.health.Unlock()
-		return !l.busy.IsZero()
+		return !l.writers[0].busy.IsZero()
 	})
 	for i := range 10 {
 		submit(fmt.Sprint("waiting-", i))
@@ -167,6 +167,69 @@ func TestThoseWhoWaitShareATransaction(t *testing.T) {
 	}
 	if _, err := l.Submit([]Response{response("late")}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// One who sends a single response does not wait for those who came before with many, and
+// those still get on.
+func TestSinglesGoBeforeImports(t *testing.T) {
+	store := newUnruly()
+	store.gate = make(chan struct{})
+	l := openLedger(t, store, Options{MaxTransaction: 40})
+	defer l.Close()
+	defer close(store.gate)
+	submit := func(name string, size int) <-chan error {
+		responses := make([]Response, size)
+		for i := range responses {
+			responses[i] = response(fmt.Sprint(name, i))
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := l.Submit(responses)
+			done <- err
+		}()
+		return done
+	}
+	first := submit("first", 1)
+	eventually(t, "nobody took the first", func() bool {
+		l.health.Lock()
+		defer l.health.Unlock()
+		return !l.writers[0].busy.IsZero()
+	})
+	for i := range 10 {
+		submit(fmt.Sprint("import-", i, "-"), 20)
+	}
+	eventually(t, "not all imports wait", func() bool { return len(l.bulk) == 10 })
+	for i := range 50 {
+		submit(fmt.Sprint("crowd-", i, "-"), 1)
+	}
+	eventually(t, "not all singles wait", func() bool { return len(l.queue) == 50 })
+	for range 4 {
+		store.gate <- struct{}{}
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the fourth transaction does not end", func() bool {
+		store.lock.Lock()
+		defer store.lock.Unlock()
+		return len(store.sizes) == 4
+	})
+	store.lock.Lock()
+	defer store.lock.Unlock()
+	singles, imported := 0, 0
+	for id := range store.stored {
+		if strings.HasPrefix(id, "crowd-") {
+			singles++
+		} else if strings.HasPrefix(id, "import-") {
+			imported++
+		}
+	}
+	if singles != 50 {
+		t.Errorf("%d of 50 singles are stored after three transactions of at least 40", singles)
+	}
+	if imported < 3*20 || imported == 10*20 {
+		t.Errorf("%d of imports are stored, want one import of 20 in each transaction, and not all", imported)
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/ledger"
@@ -33,15 +35,36 @@ const lock = 0x736f6a6f75726e
 
 // Store keeps responses and counters in a PostgreSQL database.
 type Store struct {
-	pool *pgxpool.Pool // of the one goroutine that writes
+	pool *pgxpool.Pool // of the goroutines that write
 	// readers is apart: long exports must not keep responses waiting.
 	readers *pgxpool.Pool
 	name    string // of this gateway, among those that check
+	// careful is how many of the next transactions do not try their luck.
+	careful atomic.Int32
 }
 
 var _ ledger.Store = (*Store)(nil)
 
-// Open connects to the database at url and brings its schema up to date.
+// ErrAway says that the database cannot be used now, and may be later.
+var ErrAway = errors.New("the database cannot be reached or takes no writes")
+
+// away tells whether an error may pass without anybody changing the gateway: the server
+// is gone, starting, full of connections or a standby, or does not let the user in yet.
+func away(err error) bool {
+	if _, unconnected := errors.AsType[*pgconn.ConnectError](err); unconnected || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	failure, answered := errors.AsType[*pgconn.PgError](err)
+	if !answered {
+		return false
+	}
+	const readOnly = "25006"
+	class := failure.Code[:min(2, len(failure.Code))]
+	return failure.Code == readOnly || class == "08" || class == "53" || class == "57"
+}
+
+// Open connects to the database at url and brings its schema up to date. The error is
+// ErrAway where it is worth another try. No error shows the password.
 func Open(ctx context.Context, url string) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -74,6 +97,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	where := fmt.Sprintf("database %s on %s", config.ConnConfig.Database, config.ConnConfig.Host)
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
+		if away(err) {
+			err = fmt.Errorf("%w: %w", ErrAway, err)
+		}
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	return s, nil
@@ -118,25 +144,25 @@ func (s *Store) migrate(ctx context.Context) error {
 const (
 	columns = `namespace, id, touchpoint, instrument, score, comment, answered_at, received_at, segment, channel, subject, submission`
 
-	// insert stores what is new and counts it, all in one statement: one way to the
-	// database and back. Rows and counters are taken in one order by every gateway, so
-	// that two never wait for each other. An id that comes twice is stored once.
+	// insert stores what is new and counts it, all in one statement. Rows and counters are
+	// taken in one order by every gateway, so that two never wait for each other. An id
+	// that comes twice is stored once.
 	insert = `WITH incoming AS (
 		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::bigint[], $8::bigint[],
-			$9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::real[])
-		WITH ORDINALITY AS i(namespace, id, touchpoint, instrument, score, comment, answered_at, received_at, segment, channel, subject, submission, key, loss, place)
+			$9::text[], $10::text[], $11::text[], $12::text[], $13::real[], $14::bytea[])
+		WITH ORDINALITY AS i(namespace, id, touchpoint, instrument, score, comment, answered_at, received_at, segment, channel, subject, submission, loss, key, place)
 	), stored AS (
 		INSERT INTO responses (` + columns + `, loss)
 		SELECT ` + columns + `, loss FROM incoming
 		WHERE NOT EXISTS (SELECT 1 FROM erased WHERE erased.key = incoming.key)
-		ORDER BY namespace, id, place
+		ORDER BY place
 		ON CONFLICT (namespace, id) DO NOTHING
 		RETURNING namespace, id, touchpoint, instrument, segment, score
 	), counted AS (
 		INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total)
 		SELECT namespace, touchpoint, instrument, part, score, count(*)
 		FROM stored, LATERAL (SELECT '' AS part UNION SELECT segment) AS parts
-		GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+		GROUP BY 1, 2, 3, 4, 5 ORDER BY namespace COLLATE "C", touchpoint COLLATE "C", instrument COLLATE "C", part COLLATE "C", score
 		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total
 		RETURNING namespace, touchpoint, instrument, segment, score, total
 	)
@@ -147,6 +173,9 @@ const (
 		FROM responses r JOIN unnest($1::text[], $2::text[]) AS i(namespace, id) USING (namespace, id)`
 )
 
+// carefulTransactions is how many transactions look for duplicates after one had some.
+const carefulTransactions = 100
+
 // key tells responses apart.
 type key struct{ namespace, id string }
 
@@ -154,11 +183,21 @@ type key struct{ namespace, id string }
 func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, transactionTime)
 	defer cancel()
-	stored, totals, err := s.insert(ctx, responses)
+	outcomes := make([]ledger.Outcome, len(responses))
+	incoming := arrange(responses)
+	if s.careful.Load() > 0 {
+		s.careful.Add(-1)
+	} else {
+		if totals, err := s.insertNew(ctx, incoming); err != nil || totals != nil {
+			return outcomes, totals, err
+		}
+		// Who sends again seldom does it once.
+		s.careful.Store(carefulTransactions)
+	}
+	stored, totals, err := s.insert(ctx, incoming)
 	if err != nil {
 		return nil, nil, err
 	}
-	outcomes := make([]ledger.Outcome, len(responses))
 	var known []int // the places of those that were not stored
 	for i := range responses {
 		if at := (key{responses[i].Namespace, responses[i].ID}); stored[at] {
@@ -186,32 +225,25 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 	return outcomes, totals, nil
 }
 
-func (s *Store) insert(ctx context.Context, responses []ledger.Response) (map[key]bool, map[ledger.Series]uint64, error) {
-	size := len(responses)
-	texts := func() []string { return make([]string, size) }
-	namespaces, ids, touchpoints, instruments, comments := texts(), texts(), texts(), texts(), texts()
-	segments, channels, subjects, submissions := texts(), texts(), texts(), texts()
-	scores, losses, keys := make([]int16, size), make([]float32, size), make([][]byte, size)
-	answered, received := make([]*int64, size), make([]int64, size)
-	for i := range responses {
-		r := &responses[i]
-		namespaces[i], ids[i], touchpoints[i], instruments[i], comments[i] = r.Namespace, r.ID, r.Touchpoint, r.Instrument, r.Comment
-		segments[i], channels[i], subjects[i], submissions[i] = r.Segment, r.Channel, r.Subject, r.Submission
-		scores[i], losses[i], keys[i] = int16(r.Score), float32(ledger.Loss(r.Instrument, r.Score)), ledger.EraseKey(r.Namespace, r.ID)
-		if received[i] = r.Received.UnixMilli(); !r.Answered.IsZero() {
-			milliseconds := r.Answered.UnixMilli()
-			answered[i] = &milliseconds
-		}
+// insert stores those responses that are new.
+func (s *Store) insert(ctx context.Context, incoming []*ledger.Response) (map[key]bool, map[ledger.Series]uint64, error) {
+	arguments := []any{}
+	for _, column := range columnsOf(incoming) {
+		arguments = append(arguments, column.values)
 	}
-	// One transaction, and one way there and back.
-	batch := &pgx.Batch{}
-	batch.Queue("SELECT pg_advisory_xact_lock_shared($1)", lock)
-	batch.Queue(insert, namespaces, ids, touchpoints, instruments, scores, comments, answered, received,
-		segments, channels, subjects, submissions, keys, losses)
-	results := s.pool.SendBatch(ctx, batch)
-	stored, totals, err := readInserted(results, size)
+	results := s.send(ctx, insert, append(arguments, eraseKeys(incoming)))
+	stored, totals, err := readInserted(results, len(incoming))
 	// The commit is behind the last result: only now its error would show.
 	return stored, totals, errors.Join(err, results.Close())
+}
+
+// send has a statement run in a transaction of its own, by one way to the database and
+// back. The lock comes first: what the statement sees must be what is there once it has it.
+func (s *Store) send(ctx context.Context, statement string, arguments []any) pgx.BatchResults {
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT pg_advisory_xact_lock_shared($1)", lock)
+	batch.Queue(statement, arguments...)
+	return s.pool.SendBatch(ctx, batch)
 }
 
 func readInserted(results pgx.BatchResults, size int) (map[key]bool, map[ledger.Series]uint64, error) {

@@ -58,6 +58,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		"secure_delete(ON)",
 		"cache_size(-16384)", // KiB
 		"journal_size_limit(67108864)",
+		"temp_store(MEMORY)", // what a statement needs to undo itself, a few pages
 	}, "_dqs": {"false"}, "_defensive": {"true"}}
 	name := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: settings.Encode()}
 	db, err := sql.Open("sqlite", name.String())
@@ -121,6 +122,8 @@ const rows = 32
 // insertRows stores all its rows or, where one of them has an id that exists, none.
 var insertRows = `INSERT INTO responses (` + columns + `) VALUES ` + strings.Repeat(placeholders+", ", rows-1) + placeholders
 
+var selectAnyErased = `SELECT EXISTS (SELECT 1 FROM erased WHERE key IN (` + strings.Repeat("?, ", rows-1) + `?))`
+
 // Add implements ledger.Store.
 func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64, error) {
 	outcomes := make([]ledger.Outcome, len(responses))
@@ -159,7 +162,14 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 // insert stores a few responses: by one statement if there are enough of them and
 // all are new, one by one if not.
 func (s *Store) insert(ctx context.Context, responses []ledger.Response, outcomes []ledger.Outcome) error {
-	if len(responses) == rows && !s.erased {
+	known := len(responses) != rows
+	if !known && s.erased {
+		var err error
+		if known, err = s.anyErased(ctx, responses); err != nil {
+			return err
+		}
+	}
+	if !known {
 		statement, err := s.prepare(ctx, insertRows)
 		if err != nil {
 			return err
@@ -182,6 +192,20 @@ func (s *Store) insert(ctx context.Context, responses []ledger.Response, outcome
 		outcomes[i] = outcome
 	}
 	return nil
+}
+
+// anyErased tells whether one of some responses, of which there are rows, was erased.
+func (s *Store) anyErased(ctx context.Context, responses []ledger.Response) (erased bool, err error) {
+	statement, err := s.prepare(ctx, selectAnyErased)
+	if err != nil {
+		return false, err
+	}
+	s.arguments = s.arguments[:0]
+	for i := range responses {
+		s.arguments = append(s.arguments, ledger.EraseKey(responses[i].Namespace, responses[i].ID))
+	}
+	err = statement.QueryRowContext(ctx, s.arguments...).Scan(&erased)
+	return erased, err
 }
 
 func appendColumns(arguments []any, r *ledger.Response) []any {

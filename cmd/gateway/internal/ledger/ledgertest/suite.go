@@ -27,6 +27,7 @@ func TestStore(t *testing.T, database func(t *testing.T) (open func() ledger.Sto
 		"each id counts once across restarts":   eachIDCountsOnce,
 		"segments are parts":                    segmentsAreParts,
 		"many at once":                          manyAtOnce,
+		"a large transaction with erased":       largeWithErased,
 		"erased stay counted and known":         erasedStayCounted,
 		"everything of a record comes back":     recordsComeBack,
 		"comments, latest and worst":            comments,
@@ -164,6 +165,37 @@ func largeWithKnown(t *testing.T, open func() ledger.Store) {
 	}
 	if got := totals[Response("", 1).Series]; got != 499 {
 		t.Errorf("total %d, want 499", got)
+	}
+}
+
+// largeWithErased: an erased response is known in a large transaction too, and such
+// transactions store all others, mixed or on their own.
+func largeWithErased(t *testing.T, open func() ledger.Store) {
+	store := open()
+	defer closeStore(t, store)
+	add(t, store, Response("r70", 1))
+	if erased, err := store.Erase(t.Context(), ledger.Choice{Namespace: "shop", ID: "r70"}, 10); err != nil || erased != 1 {
+		t.Fatal(erased, err)
+	}
+	for _, first := range []int{1000, 0} { // those without it first: nothing knows of a duplicate yet
+		responses := make([]ledger.Response, 200)
+		for i := range responses {
+			responses[i] = Response(fmt.Sprint("r", first+i), 1)
+		}
+		outcomes, _ := add(t, store, responses...)
+		for i, outcome := range outcomes {
+			want := ledger.Accepted
+			if first+i == 70 {
+				want = ledger.Duplicate
+			}
+			if outcome != want {
+				t.Errorf("response %d: outcome %v, want %v", first+i, outcome, want)
+			}
+		}
+	}
+	expectTotals(t, store, map[ledger.Series]uint64{Response("", 1).Series: 400})
+	if records, err := store.Records(t.Context(), ledger.Choice{}, 0, 1000); err != nil || len(records) != 399 {
+		t.Errorf("%d records, error %v, want 399", len(records), err)
 	}
 }
 
