@@ -150,9 +150,17 @@ func openShell(t *testing.T, kubectl, kubeconfig string) *shell {
 			t.Fatal(err)
 		}
 	}
+	path := programs + ":" + os.Getenv("PATH")
+	if _, err := exec.LookPath("openssl"); err != nil { // users have it, machines that test may not
+		debian, err := localstack.Debian(t.Context(), "openssl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path += ":" + filepath.Join(debian, "usr", "bin")
+	}
 	command := exec.CommandContext(t.Context(), "bash")
 	command.Dir = work
-	command.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "KUBECONFIG="+kubeconfig)
+	command.Env = append(os.Environ(), "PATH="+path, "KUBECONFIG="+kubeconfig)
 	in, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
