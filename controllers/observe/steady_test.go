@@ -28,7 +28,7 @@ func TestSteadyFiguresAreNotWritten(t *testing.T) {
 		for i, name := range names {
 			// Half of the budget is left, give or take less than half a point of it; some burn
 			// about as fast as they may.
-			b := visits("up", name, noise(0.005, 0.00004))
+			b := visits("up", name, noise(0.00495, 0.00004))
 			b.Recent = noise(0.0095, 0.0009)
 			budgets = append(budgets, b)
 			if i < 10 {
@@ -50,7 +50,7 @@ func TestSteadyFiguresAreNotWritten(t *testing.T) {
 		before, tpBefore, pathBefore := slo.DeepCopy(), touchpoint.DeepCopy(), path.DeepCopy()
 		budgets := seen()
 		slo.Conditions = OfSLO(&slo, watched, budgets, "28d", moment)
-		first := []*Budget{visits("up", "a", noise(0.005, 0.00004)), visits("fast", "a", noise(0.005, 0.00004))}
+		first := []*Budget{visits("up", "a", noise(0.00495, 0.00004)), visits("fast", "a", noise(0.005, 0.00004))}
 		touchpoint.Conditions = OfTouchpoint(&touchpoint, spec, experience(), first, moment)
 		stop := Stop{Name: "a", Weight: 1, Score: Score{Value: noise(80, 0.2), Kept: 1, Ease: noise(0.8, 0.002), Satisfied: noise(0.8, 0.002)}}
 		other := stop
