@@ -65,7 +65,7 @@ func watchProbeKind(config *rest.Config, had bool, changed context.CancelCauseFu
 // watchProbes repairs Probes that others changed.
 func (r *touchpointReconciler) watchProbes(b *builder.Builder) {
 	if r.publisher.Probes {
-		b.Watches(&monitoringv1.Probe{}, handler.EnqueueRequestsFromMapFunc(requestOfSource(kindTouchpoint, bySource)),
+		b.Watches(&monitoringv1.Probe{}, handler.EnqueueRequestsFromMapFunc(r.catalogue.requestOfSource(kindTouchpoint, bySource)),
 			builder.WithPredicates(ruleObjectChanges))
 	}
 }

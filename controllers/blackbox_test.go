@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -88,15 +91,47 @@ func TestBlackbox(t *testing.T) {
 	eventually(t, "the Probe", 10*time.Second, asks("15s", "http://shop.shop.svc/checkout"))
 	eventually(t, "its rules", 10*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, name))
 
-	live := &monitoringv1.Probe{}
-	if err := api.Get(t.Context(), key, live); err != nil {
-		t.Fatal(err)
+	whole := func(p *monitoringv1.Probe) bool {
+		source, ours := publish.SourceOf(p)
+		return ours && source == publish.Source{Kind: "Touchpoint", Namespace: namespace, Name: "checkout"}
 	}
-	live.Spec.Targets.StaticConfig.Targets = []string{"http://elsewhere.example"}
+	for damage, do := range map[string]func(*monitoringv1.Probe){
+		"the target is changed": func(p *monitoringv1.Probe) {
+			p.Spec.Targets.StaticConfig.Targets = []string{"http://elsewhere.example"}
+		},
+		"a target is added": func(p *monitoringv1.Probe) {
+			p.Spec.Targets.StaticConfig.Targets = append(p.Spec.Targets.StaticConfig.Targets, "http://elsewhere.example")
+		},
+		"its content is removed": func(p *monitoringv1.Probe) { p.Spec = monitoringv1.ProbeSpec{} },
+		"labels are stripped":    func(p *monitoringv1.Probe) { p.Labels = nil },
+		"a label is changed":     func(p *monitoringv1.Probe) { p.Labels["sojourn.dev/name"] = "other" },
+		"owners are stripped":    func(p *monitoringv1.Probe) { p.OwnerReferences = nil },
+		"it is deleted":          nil,
+	} {
+		t.Run(damage, func(t *testing.T) {
+			live := get[monitoringv1.Probe](t, namespace, name)
+			if do == nil {
+				remove(t, live)
+			} else if do(live); api.Update(t.Context(), live) != nil {
+				t.Fatal("it cannot be damaged")
+			}
+			eventually(t, "repaired", 2*time.Second, asks("15s", "http://shop.shop.svc/checkout"))
+			eventually(t, "found again", 2*time.Second, probe(whole))
+		})
+	}
+	// A second owner is somebody else's business.
+	live := get[monitoringv1.Probe](t, namespace, name)
+	live.OwnerReferences = append([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: namespace, UID: get[corev1.Namespace](t, "", namespace).UID}}, live.OwnerReferences...)
 	if err := api.Update(t.Context(), live); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what others changed is repaired", 10*time.Second, asks("15s", "http://shop.shop.svc/checkout"))
+	before := m.settle(t, time.Second)
+	apply(t, namespace, strings.Replace(blackboxTouchpoint, "spec:", "spec:\n  description: no news", 1))
+	for _, write := range m.settle(t, time.Second)[len(before):] {
+		if strings.Contains(write, "/probes/") {
+			t.Errorf("written for nothing: %s", write)
+		}
+	}
 
 	touchpoint := &v1alpha1.Touchpoint{}
 	edit := func(change func(*v1alpha1.Probe)) {

@@ -76,19 +76,20 @@ var ownersChange = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 // reference: they are there on shared objects and on ConfigMaps too, an object that
 // lost its source while nobody looked is found at start, and after an edit of the
 // labels the state before still leads here.
-func watchRuleObjects(b *builder.Builder, form publish.Form, kind string, request func(publish.Source) reconcile.Request) {
-	toSource := handler.EnqueueRequestsFromMapFunc(requestOfSource(kind, request))
+func (c catalogue) watchRuleObjects(b *builder.Builder, form publish.Form, kind string, request func(publish.Source) reconcile.Request) {
+	toSource := handler.EnqueueRequestsFromMapFunc(c.requestOfSource(kind, request))
 	b.Watches(&corev1.ConfigMap{}, toSource, builder.WithPredicates(ruleObjectChanges))
 	if form == publish.PrometheusRules {
 		b.Watches(&monitoringv1.PrometheusRule{}, toSource, builder.WithPredicates(ruleObjectChanges))
 	}
 }
 
-// requestOfSource finds what an object of ours was made from.
-func requestOfSource(kind string, request func(publish.Source) reconcile.Request) handler.MapFunc {
+// requestOfSource finds what an object of ours was made from. ConfigMaps of namespaces that
+// are not watched lie beside the others: they are another manager's business.
+func (c catalogue) requestOfSource(kind string, request func(publish.Source) reconcile.Request) handler.MapFunc {
 	return func(_ context.Context, object client.Object) []reconcile.Request {
 		source, ok := publish.SourceOf(object)
-		if !ok || source.Kind != kind {
+		if !ok || source.Kind != kind || !c.watched(source.Namespace) {
 			return nil
 		}
 		return []reconcile.Request{request(source)}

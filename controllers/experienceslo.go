@@ -249,7 +249,7 @@ func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Opt
 		b.WatchesRawSource(source.Channel(r.observed.News(observe.EdgesOfTouchpoint), handler.EnqueueRequestsFromMapFunc(r.ofEdges)))
 		b.WatchesRawSource(source.Channel(r.observed.News(observe.BudgetsOfSLO), &handler.EnqueueRequestForObject{}))
 	}
-	watchRuleObjects(b, r.publisher.Form, kindExperienceSLO, bySource)
+	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindExperienceSLO, bySource)
 	return b.Complete(r)
 }
 

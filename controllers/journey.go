@@ -299,7 +299,7 @@ func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) 
 		b.WatchesRawSource(source.Channel(r.observed.News(observe.FiguresOfTouchpoint), handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint)))
 		b.WatchesRawSource(source.Channel(r.observed.News(observe.FiguresOfJourney), &handler.EnqueueRequestForObject{}))
 	}
-	watchRuleObjects(b, r.publisher.Form, kindJourney, bySource)
+	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindJourney, bySource)
 	return b.Complete(r)
 }
 

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +52,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(managerProcess) != "" {
+		if err := runManagerProcess(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -67,30 +76,8 @@ func runTests(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer cluster.Stop()
-	if err := cluster.InstallCRDs(ctx, "../config/crd"); err != nil {
+	if api, err = prepare(ctx, cluster); err != nil {
 		return 0, err
-	}
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	utilruntime.Must(monitoringv1.AddToScheme(scheme))
-	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
-	if api, err = client.New(cluster.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
-		return 0, err
-	}
-	// The managers of these tests have the rights of the manager, and no more.
-	files, err := filepath.Glob("../config/rbac/*.yaml")
-	if err != nil {
-		return 0, err
-	}
-	for _, file := range append([]string{"../config/manager/namespace.yaml"}, files...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return 0, err
-		}
-		if err := applyText(ctx, string(text)); err != nil {
-			return 0, fmt.Errorf("%s: %w", file, err)
-		}
 	}
 	logger := logr.Discard()
 	if os.Getenv("SOJOURN_TEST_LOG") != "" {
@@ -101,8 +88,40 @@ func runTests(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// prepare installs on a control plane what a manager needs, and returns an administrator's
+// access to it.
+func prepare(ctx context.Context, plane *localstack.ControlPlane) (client.Client, error) {
+	if err := plane.InstallCRDs(ctx, "../config/crd"); err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(monitoringv1.AddToScheme(scheme))
+	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
+	access, err := client.New(plane.RESTConfig(), client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, err
+	}
+	// The managers of these tests have the rights of the manager, and no more.
+	files, err := filepath.Glob("../config/rbac/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range append([]string{"../config/manager/namespace.yaml"}, files...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := applyText(ctx, access, string(text)); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return access, nil
+}
+
 // applyText applies every object of a YAML text that is one of Kubernetes'.
-func applyText(ctx context.Context, text string) error {
+func applyText(ctx context.Context, access client.Client, text string) error {
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
 	for {
 		document, err := reader.Read()
@@ -118,7 +137,7 @@ func applyText(ctx context.Context, text string) error {
 		if object.GetKind() == "" || object.GetKind() == "Kustomization" {
 			continue
 		}
-		if err := api.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("test"), client.ForceOwnership); err != nil {
+		if err := access.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("test"), client.ForceOwnership); err != nil {
 			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
@@ -128,7 +147,7 @@ func applyText(ctx context.Context, text string) error {
 func apply(t *testing.T, namespace, text string) {
 	t.Helper()
 	text = strings.ReplaceAll(text, "NAMESPACE", namespace)
-	if err := applyText(t.Context(), text); err != nil {
+	if err := applyText(t.Context(), api, text); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -146,10 +165,15 @@ func newNamespace(t *testing.T, name string, labels map[string]string) string {
 
 // testManager is a manager that runs in this process with a manager's rights.
 type testManager struct {
+	plane     *localstack.ControlPlane
 	userAgent string
 	cancel    context.CancelFunc
 	done      chan struct{}
 	err       error
+
+	// read is how much of the audit log was read, and written what was found there.
+	read    int64
+	written []string
 }
 
 var managers atomic.Int32
@@ -157,21 +181,41 @@ var managers atomic.Int32
 // startManager runs a manager until the test ends or stop is called.
 func startManager(t *testing.T, change ...func(*controllers.Options)) *testManager {
 	t.Helper()
-	options := controllers.Options{
+	return startManagerOf(t, cluster, nil, change...)
+}
+
+// managerOptions are those of managers in tests.
+func managerOptions() controllers.Options {
+	return controllers.Options{
 		RulesNamespace: systemNamespace, ConfigMapLabels: map[string]string{"prometheus_rule": "1"},
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0", Logger: ctrl.Log,
 	}
-	for _, change := range change {
-		change(&options)
-	}
-	config := cluster.RESTConfig()
+}
+
+// asManager has the rights of a manager.
+func asManager(config *rest.Config) {
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: "system:serviceaccount:" + systemNamespace + ":sojourn-manager",
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + systemNamespace, "system:authenticated"},
 	}
+}
+
+// startManagerOf runs a manager on a control plane. What it says to the API server, and
+// hears, passes through a fault, if there is one.
+func startManagerOf(t *testing.T, plane *localstack.ControlPlane, fault func(http.RoundTripper) http.RoundTripper, change ...func(*controllers.Options)) *testManager {
+	t.Helper()
+	options := managerOptions()
+	for _, change := range change {
+		change(&options)
+	}
+	config := plane.RESTConfig()
+	asManager(config)
+	if fault != nil {
+		config.Wrap(fault)
+	}
 	config.UserAgent = fmt.Sprintf("sojourn-manager-under-test-%d.", managers.Add(1))
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &testManager{userAgent: config.UserAgent, cancel: cancel, done: make(chan struct{})}
+	m := &testManager{plane: plane, userAgent: config.UserAgent, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
 		m.err = controllers.Run(ctx, config, options)
@@ -197,23 +241,31 @@ func (m *testManager) stop(t *testing.T) {
 // excepted.
 func (m *testManager) writes(t *testing.T) []string {
 	t.Helper()
-	file, err := os.Open(cluster.AuditLogPath)
+	file, err := os.Open(m.plane.AuditLogPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	var writes []string
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		if !bytes.Contains(scanner.Bytes(), []byte(m.userAgent)) {
+	if _, err := file.Seek(m.read, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(file)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return slices.Clone(m.written) // the rest of the line comes yet
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		m.read += int64(len(line))
+		if !bytes.Contains(line, []byte(m.userAgent)) {
 			continue
 		}
 		var entry struct {
 			Verb, UserAgent, RequestURI string
 			ObjectRef                   struct{ Resource string }
 		}
-		if err := json.Unmarshal(scanner.Bytes(), &entry); err != nil {
+		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatal(err)
 		}
 		switch entry.Verb {
@@ -225,12 +277,8 @@ func (m *testManager) writes(t *testing.T) []string {
 		case "leases", "events", "selfsubjectaccessreviews":
 			continue
 		}
-		writes = append(writes, entry.Verb+" "+entry.RequestURI)
+		m.written = append(m.written, entry.Verb+" "+entry.RequestURI)
 	}
-	if err := scanner.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return writes
 }
 
 // settle waits until the manager has not written for a while.

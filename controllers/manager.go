@@ -13,9 +13,11 @@ import (
 	"github.com/go-logr/logr"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -249,11 +251,38 @@ func cacheOptions(options Options, form publish.Form) cache.Options {
 func setupObserver(mgr manager.Manager, options Options) (*observe.Observer, error) {
 	asked := options.Prometheus
 	asked.Namespaces = options.Namespaces
+	asked.Everybody = everybody(mgr.GetClient())
 	observed, err := observe.New(asked, options.Logger)
 	if err != nil || observed == nil {
 		return nil, err
 	}
 	return observed, mgr.Add(observed)
+}
+
+// everybody lists those whose status tells what Prometheus shows.
+func everybody(reader client.Reader) func(context.Context, observe.Topic) ([]types.NamespacedName, error) {
+	return func(ctx context.Context, topic observe.Topic) ([]types.NamespacedName, error) {
+		var list client.ObjectList
+		switch topic {
+		case observe.BudgetsOfSLO:
+			list = &v1alpha1.ExperienceSLOList{}
+		case observe.FiguresOfTouchpoint:
+			list = &v1alpha1.TouchpointList{}
+		case observe.FiguresOfJourney:
+			list = &v1alpha1.JourneyList{}
+		default:
+			return nil, nil
+		}
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
+		}
+		var names []types.NamespacedName
+		err := meta.EachListItem(list, func(object runtime.Object) error {
+			names = append(names, client.ObjectKeyFromObject(object.(client.Object)))
+			return nil
+		})
+		return names, err
+	}
 }
 
 func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, observed *observe.Observer) error {

@@ -144,7 +144,7 @@ func (r *namespaceReconciler) setup(mgr ctrl.Manager, options controller.Options
 		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyNamespaces), builder.WithPredicates(generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
 		WithOptions(options)
-	watchRuleObjects(b, r.publisher.Form, kindNamespace, func(source publish.Source) reconcile.Request {
+	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindNamespace, func(source publish.Source) reconcile.Request {
 		return requestForNamespace(source.Namespace)
 	})
 	return b.Complete(r)

@@ -294,7 +294,7 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 			b.WatchesRawSource(source.Channel(r.observed.News(topic), &handler.EnqueueRequestForObject{}))
 		}
 	}
-	watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
+	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
 	r.watchProbes(b)
 	r.watchWorkloads(b)
 	return b.Complete(r)

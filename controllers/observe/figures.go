@@ -1,7 +1,6 @@
 package observe
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -358,17 +357,16 @@ func (f *figures) keepDoubtful(from figures) {
 	}
 }
 
-// takeFigures keeps what was found, and wakes those for whom it is news.
-func (o *Observer) takeFigures(ctx context.Context, found figures) {
+// takeFigures keeps what was found.
+func (o *Observer) takeFigures(found figures) {
 	if o.doubts() {
 		found.keepDoubtful(o.shown)
 	}
 	found.arrange()
 	countStates(found)
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.shown = found
-	o.mu.Unlock()
-	o.wakeMoved(ctx, found)
 }
 
 // BudgetsOf lists what Prometheus shows of the budgets of an ExperienceSLO; nothing may

@@ -104,17 +104,18 @@ func weakest(previous *v1alpha1.WeakestTouchpoint, stops []Stop) *v1alpha1.Weake
 	if low == nil {
 		return nil
 	}
-	found := &v1alpha1.WeakestTouchpoint{Name: low.Name, Why: low.why()}
-	var before v1alpha1.Figure
+	var before v1alpha1.WeakestTouchpoint
 	if previous != nil && previous.Name == low.Name {
-		before = previous.Score
+		before = *previous
 	}
-	found.Score = scoreFigure(before, low.Score.Value)
-	return found
+	return &v1alpha1.WeakestTouchpoint{
+		Name: low.Name, Why: low.why(before.Why), Score: scoreFigure(before.Score, low.Score.Value),
+	}
 }
 
-// why says what brings the score of a stop down, without figures, which move.
-func (s Stop) why() string {
+// why says what brings the score of a stop down, without figures, which move, and as it was
+// said before if that is as true.
+func (s Stop) why(before string) string {
 	for _, state := range []budget.State{budget.Breached, budget.AtRisk} {
 		for _, b := range s.Budgets {
 			if b.State() != state {
@@ -135,7 +136,7 @@ func (s Stop) why() string {
 		{s.Score.Ease, "the share of customers that find it easy"},
 		{s.Score.Satisfied, "the share of customers that are satisfied"},
 	} {
-		if part.share < lowest {
+		if part.share < lowest-halfPoint || part.why == before && part.share < lowest+halfPoint {
 			lowest, why = part.share, part.why
 		}
 	}

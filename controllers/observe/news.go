@@ -67,7 +67,8 @@ func newWokenBy() wokenBy {
 }
 
 // wakeMoved wakes those whose figures have moved.
-func (o *Observer) wakeMoved(ctx context.Context, found figures) {
+func (o *Observer) wakeMoved(ctx context.Context) {
+	found := o.shown // nobody else writes to it
 	slos, touchpoints, journeys := map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
 	concern := func(key budgetKey) {
 		slos[types.NamespacedName{Namespace: key.namespace, Name: key.slo}] = true
@@ -116,35 +117,29 @@ func compare[F any](woken, found map[types.NamespacedName]*F, moved func(a, b *F
 // each of them is written once.
 const wakingsPerSecond = 100
 
-// wakeAll wakes everybody of whom anything was ever shown, slowly.
+// wakeAll wakes everybody, slowly: those too of whom Prometheus never showed anything.
 func (o *Observer) wakeAll(ctx context.Context) {
-	o.mu.Lock()
-	shown := o.shown
-	o.mu.Unlock()
+	if o.options.Everybody == nil {
+		return
+	}
 	ticker := time.NewTicker(time.Second / wakingsPerSecond)
 	defer ticker.Stop()
-	wake := func(topic Topic, name types.NamespacedName) {
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-			o.wake(ctx, topic, name)
+	for _, topic := range []Topic{BudgetsOfSLO, FiguresOfTouchpoint, FiguresOfJourney} {
+		names, err := o.options.Everybody(ctx, topic)
+		if err != nil {
+			if ctx.Err() == nil {
+				o.log.Error(err, "cannot tell everybody how Prometheus is")
+			}
+			return
 		}
-	}
-	for name := range shown.bySLO {
-		wake(BudgetsOfSLO, name)
-	}
-	touchpoints := map[types.NamespacedName]bool{}
-	for name := range shown.byTouchpoint {
-		touchpoints[name] = true
-	}
-	for name := range shown.experiences {
-		touchpoints[name] = true
-	}
-	for name := range touchpoints {
-		wake(FiguresOfTouchpoint, name)
-	}
-	for name := range shown.journeys {
-		wake(FiguresOfJourney, name)
+		for _, name := range names {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				o.wake(ctx, topic, name)
+			}
+		}
 	}
 }
 

@@ -50,9 +50,6 @@ var (
 // slowly.
 const slowRounds = 10
 
-// patience is how long Prometheus may be away before that is said on objects.
-const patience = 2 * time.Minute
-
 // Observer asks Prometheus. To one that is nil nothing is ever complained of.
 type Observer struct {
 	options    Options
@@ -113,6 +110,7 @@ func New(options Options, log logr.Logger) (*Observer, error) {
 		failuresTotal.WithLabelValues(reason)
 	}
 	options.Standing = cmp.Or(options.Standing, rules.DiagnosisInterval+time.Minute)
+	options.Patience = cmp.Or(options.Patience, 2*time.Minute)
 	o := &Observer{
 		options: options, prometheus: asked, log: log.WithName("observe"), now: time.Now, woken: newWokenBy(), shown: newFigures(),
 		health: Health{Asked: true},
@@ -152,7 +150,13 @@ func (o *Observer) Start(ctx context.Context) error {
 		roundSeconds.Set(time.Since(begin).Seconds())
 		if ctx.Err() == nil {
 			o.judge(err)
-			o.tell(ctx, started)
+			if o.tell(started) {
+				// Whoever waits for it would not ask meanwhile.
+				go o.wakeAll(ctx)
+			}
+			if err == nil {
+				o.wakeMoved(ctx)
+			}
 		}
 		timer.Reset(o.options.interval(o.failures))
 	}
@@ -180,7 +184,7 @@ func (o *Observer) round(ctx context.Context) error {
 		found.keepSlow(o.shown)
 	}
 	o.takeComplaints(ctx, complaintsIn(complaints))
-	o.takeFigures(ctx, found)
+	o.takeFigures(found)
 	o.rounds++
 	return nil
 }
@@ -233,26 +237,22 @@ func (o *Observer) judge(err error) {
 	}
 }
 
-// tell has everybody know when Prometheus stops answering for longer than patience, and
-// when it begins again. In between its first reason stands: objects are not written anew
-// for another.
-func (o *Observer) tell(ctx context.Context, started time.Time) {
+// tell finds out whether everybody is to know that Prometheus does not answer, for longer
+// than patience, or that it does again. In between its first reason stands: objects are not
+// written anew for another.
+func (o *Observer) tell(started time.Time) (news bool) {
 	now := o.now()
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	before := o.health
 	switch {
 	case o.failing == "":
 		o.health = Health{Asked: true, Known: true, Since: now}
 	case before.Reason != "":
-	case before.Known && now.Sub(before.Since) >= patience, !before.Known && now.Sub(started) >= patience:
+	case before.Known && now.Sub(before.Since) >= o.options.Patience, !before.Known && now.Sub(started) >= o.options.Patience:
 		o.health.Known, o.health.Reason = true, o.failing
 	}
-	news := o.health.Reason != before.Reason || o.health.Known != before.Known
-	o.mu.Unlock()
-	if news {
-		// Whoever waits for it would not ask meanwhile.
-		go o.wakeAll(ctx)
-	}
+	return o.health.Reason != before.Reason || o.health.Known != before.Known
 }
 
 // countStates shows how budgets stand.

@@ -14,6 +14,7 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Options say which Prometheus is asked, and as whom.
@@ -34,8 +35,13 @@ type Options struct {
 	// Standing is how long a complaint stands after it was last written; 0: a minute more
 	// than the time from one writing to the next.
 	Standing time.Duration
+	// Patience is how long Prometheus may be away before objects tell; 0: two minutes.
+	Patience time.Duration
 	// Namespaces are those of which is asked; none: all.
 	Namespaces []string
+	// Everybody lists those who get news of a topic: all of them are told when Prometheus
+	// stops answering, and when it begins.
+	Everybody func(context.Context, Topic) ([]types.NamespacedName, error)
 }
 
 const (

@@ -23,6 +23,12 @@ const (
 	LoadingTime = 5 * time.Minute
 	// covered is the part of a window from which on it counts as whole.
 	covered = 0.99
+	// remainingStep is by how many percentage points of a budget what remains of it has to
+	// move to be written.
+	remainingStep = 1
+	// burnsAgain and burnsNoMore are the burn rates from which on one is written, and below
+	// which it is not any more.
+	burnsAgain, burnsNoMore = 1, 0.8
 )
 
 // OfSLO writes into a status how the budgets of an ExperienceSLO stand. watched are the
@@ -34,7 +40,7 @@ func OfSLO(status *v1alpha1.ExperienceSLOStatus, watched []rules.Watch, seen []*
 		return nil
 	}
 	previous := *status
-	budgets, missing := matched(watched, seen)
+	budgets, missing := matched(watched, seen, window)
 	if !m.stands() {
 		status.States, status.Worst, status.Remaining = nil, nil, ""
 		if len(budgets) > 0 {
@@ -64,8 +70,10 @@ type promised struct {
 }
 
 // matched puts what there ought to be beside what there is. Of what is missing nothing is
-// known.
-func matched(watched []rules.Watch, seen []*Budget) (budgets []promised, missing int) {
+// known. For a while after an edit Prometheus shows the promise of before: a mean loss can be
+// judged by the new target at once, but not one of another window.
+func matched(watched []rules.Watch, seen []*Budget, window v1alpha1.Window) (budgets []promised, missing int) {
+	length, err := v1alpha1.Duration(window).Value()
 	type key struct{ objective, touchpoint, def string }
 	known := make(map[key]*Budget, len(seen))
 	for _, b := range seen {
@@ -74,7 +82,12 @@ func matched(watched []rules.Watch, seen []*Budget) (budgets []promised, missing
 	for _, watch := range watched {
 		for _, touchpoint := range watch.Touchpoints {
 			b := known[key{watch.Objective, touchpoint, watch.Def}]
-			if b == nil {
+			if b != nil && b.Allowed != watch.Allowed {
+				judged := *b // others read that one
+				judged.Allowed = watch.Allowed
+				b = &judged
+			}
+			if b == nil || err == nil && b.Window != length {
 				missing++
 				nan := math.NaN()
 				b = &Budget{
@@ -120,7 +133,7 @@ func least(previous v1alpha1.Figure, budgets []promised) v1alpha1.Figure {
 	if math.IsNaN(lowest) {
 		return ""
 	}
-	if !figureMoved(previous, lowest, 1, 0) {
+	if !figureMoved(previous, lowest, remainingStep, 0) {
 		return previous
 	}
 	return decimal(lowest, 0)
@@ -133,16 +146,36 @@ func worstOf(previous []v1alpha1.BudgetStatus, budgets []promised) []v1alpha1.Bu
 	for _, entry := range previous {
 		before[place{entry.Objective, entry.Touchpoint}] = entry
 	}
-	entries := make([]v1alpha1.BudgetStatus, 0, len(budgets))
-	for _, b := range budgets {
-		entries = append(entries, budgetStatus(before[place{v1alpha1.Name(b.Objective), v1alpha1.Name(b.Touchpoint)}], b))
+	type candidate struct {
+		v1alpha1.BudgetStatus
+		state     int
+		remaining float64
 	}
-	rank := func(entry v1alpha1.BudgetStatus) int { return slices.Index(budget.States, budget.State(entry.State)) }
-	slices.SortFunc(entries, func(a, b v1alpha1.BudgetStatus) int {
-		return cmp.Or(-cmp.Compare(rank(a), rank(b)), cmp.Compare(valueOf(a.Remaining), valueOf(b.Remaining)),
+	candidates := make([]candidate, 0, len(budgets))
+	for _, b := range budgets {
+		was, listed := before[place{v1alpha1.Name(b.Objective), v1alpha1.Name(b.Touchpoint)}]
+		now := budgetStatus(was, b)
+		c := candidate{now, slices.Index(budget.States, budget.State(now.State)), valueOf(now.Remaining)}
+		if listed {
+			// What is listed stays, unless another stands clearly worse.
+			c.remaining -= 2 * remainingStep
+		}
+		candidates = append(candidates, c)
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(-cmp.Compare(a.state, b.state), cmp.Compare(a.remaining, b.remaining),
 			cmp.Compare(a.Objective, b.Objective), cmp.Compare(a.Touchpoint, b.Touchpoint))
 	})
-	return entries[:min(len(entries), mostWorst)]
+	worst := candidates[:min(len(candidates), mostWorst)]
+	slices.SortStableFunc(worst, func(a, b candidate) int {
+		return cmp.Or(-cmp.Compare(a.state, b.state), cmp.Compare(valueOf(a.Remaining), valueOf(b.Remaining)),
+			cmp.Compare(a.Objective, b.Objective), cmp.Compare(a.Touchpoint, b.Touchpoint))
+	})
+	entries := make([]v1alpha1.BudgetStatus, len(worst))
+	for i := range worst {
+		entries[i] = worst[i].BudgetStatus
+	}
+	return entries
 }
 
 // budgetStatus writes how a budget stands, as it was written before if nothing has moved
@@ -156,9 +189,9 @@ func budgetStatus(before v1alpha1.BudgetStatus, b promised) v1alpha1.BudgetStatu
 		return now
 	}
 	burn := b.BurnRate()
-	burns := burn > 1
+	burns := burn > burnsAgain || before.BurnRate != "" && burn > burnsNoMore
 	if before.State == now.State && slices.Equal(before.Alerts, now.Alerts) && !countMoved(before.Events, b.Events) &&
-		!figureMoved(before.Remaining, 100*b.Remaining(), 1, 0) &&
+		!figureMoved(before.Remaining, 100*b.Remaining(), remainingStep, 0) &&
 		burns == (before.BurnRate != "") && (!burns || !figureMoved(before.BurnRate, burn, 0, 2*tenth)) {
 		return before
 	}

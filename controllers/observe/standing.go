@@ -3,6 +3,7 @@ package observe
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,16 +38,22 @@ func (m Moment) conditions(previous []metav1.Condition, found ...metav1.Conditio
 		}
 		return found
 	}
+	var kept []metav1.Condition
 	if m.Health.Reason != "" {
-		for i := range found {
-			if before := meta.FindStatusCondition(previous, found[i].Type); before != nil {
-				found[i] = *before
-			} else {
-				found[i].Status, found[i].Reason, found[i].Message = metav1.ConditionUnknown, v1alpha1.ReasonNoData, "Prometheus has told nothing yet"
+		for _, condition := range previous {
+			// A manager that started in the meantime knows no more than the one before it.
+			if speaksOfCustomers(condition.Type) && (condition.Type != v1alpha1.ConditionObserved || condition.Status == metav1.ConditionFalse) {
+				kept = append(kept, condition)
 			}
 		}
+		found = slices.DeleteFunc(found, func(c metav1.Condition) bool { return meta.FindStatusCondition(kept, c.Type) != nil })
+		for i := range found {
+			found[i].Status, found[i].Reason, found[i].Message = metav1.ConditionUnknown, v1alpha1.ReasonNoData, "Prometheus has told nothing yet"
+		}
 	}
-	found = append(found, m.observed())
+	if meta.FindStatusCondition(kept, v1alpha1.ConditionObserved) == nil {
+		found = append(found, m.observed())
+	}
 	for i := range found {
 		found[i].ObservedGeneration = m.Generation
 		found[i].LastTransitionTime = m.Now
@@ -54,17 +61,23 @@ func (m Moment) conditions(previous []metav1.Condition, found ...metav1.Conditio
 			found[i].LastTransitionTime = before.LastTransitionTime
 		}
 	}
-	return found
+	return inOrder(append(kept, found...))
 }
 
-// speaksOfCustomers tells whether a condition is one of this package.
-func speaksOfCustomers(condition string) bool {
-	switch condition {
-	case v1alpha1.ConditionMet, v1alpha1.ConditionHealthy, v1alpha1.ConditionRulesLoaded, v1alpha1.ConditionWindowCovered, v1alpha1.ConditionObserved:
-		return true
-	}
-	return false
+// inOrder puts conditions in the order in which a status lists them.
+func inOrder(conditions []metav1.Condition) []metav1.Condition {
+	slices.SortStableFunc(conditions, func(a, b metav1.Condition) int {
+		return slices.Index(ofCustomers, a.Type) - slices.Index(ofCustomers, b.Type)
+	})
+	return conditions
 }
+
+// ofCustomers are the conditions of this package.
+var ofCustomers = []string{
+	v1alpha1.ConditionMet, v1alpha1.ConditionHealthy, v1alpha1.ConditionRulesLoaded, v1alpha1.ConditionWindowCovered, v1alpha1.ConditionObserved,
+}
+
+func speaksOfCustomers(condition string) bool { return slices.Contains(ofCustomers, condition) }
 
 // observed tells whether Prometheus answers.
 func (m Moment) observed() metav1.Condition {

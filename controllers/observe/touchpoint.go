@@ -3,6 +3,7 @@ package observe
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -252,12 +253,18 @@ func performanceGap(previous []v1alpha1.GapStatus, budgets []*Budget, m Moment) 
 	if m.stands() {
 		return before
 	}
+	from := func(b *Budget) string {
+		return fmt.Sprintf("%s: promised %s%% good, delivered ", b.fullName(), decimal(100*(1-b.Allowed), 4))
+	}
+	told := func(b *Budget) bool { return before != nil && strings.HasPrefix(before.From, from(b)) }
+	const step = float64(remainingStep) / 100
 	var worst *Budget
 	for _, b := range budgets {
 		if state := b.State(); state == budget.NoData || state == budget.InsufficientData {
 			continue
 		}
-		if worst == nil || b.Remaining() < worst.Remaining() {
+		// Another with less left by less than a rounding changes nothing.
+		if worst == nil || b.Remaining() < worst.Remaining()-step || b.Remaining() < worst.Remaining()+step && told(b) {
 			worst = b
 		}
 	}
@@ -266,12 +273,11 @@ func performanceGap(previous []v1alpha1.GapStatus, budgets []*Budget, m Moment) 
 	}
 	digits := valueDigits(worst.Allowed)
 	points := 100 * (worst.Allowed - worst.Loss)
-	from := fmt.Sprintf("%s: promised %s%% good, delivered ", worst.fullName(), decimal(100*(1-worst.Allowed), 4))
-	if before != nil && len(before.From) > len(from) && before.From[:len(from)] == from && !figureMoved(before.Points, points, math.Pow10(-digits), 0) {
+	if told(worst) && !figureMoved(before.Points, points, math.Pow10(-digits), 0) {
 		return before
 	}
 	return &v1alpha1.GapStatus{
 		Gap: performance, Points: decimal(points, digits), Source: "Computed",
-		From: from + string(decimal(100*(1-worst.Loss), digits)) + "%",
+		From: from(worst) + string(decimal(100*(1-worst.Loss), digits)) + "%",
 	}
 }

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,9 +42,10 @@ func (p *Publisher) SyncProbe(ctx context.Context, source Source, owner client.O
 	if err := controllerutil.SetControllerReference(owner, want, p.Client.Scheme(), controllerutil.WithBlockOwnerDeletion(false)); err != nil {
 		return err
 	}
-	// What others added, such as a relabelling, is theirs and stays.
-	if there && contains(live.Labels, want.Labels) && equality.Semantic.DeepDerivative(want.Spec, live.Spec) &&
-		equality.Semantic.DeepDerivative(want.OwnerReferences, live.OwnerReferences) {
+	// What others added, such as a relabelling, is theirs and stays; another target is a
+	// visit in our name.
+	if there && contains(live.Labels, want.Labels) && owned(live, want) && equality.Semantic.DeepDerivative(want.Spec, live.Spec) &&
+		sameTargets(live.Spec.Targets.StaticConfig, want.Spec.Targets.StaticConfig) {
 		return nil
 	}
 	text, err := json.Marshal(map[string]any{
@@ -65,4 +67,8 @@ func (p *Publisher) SyncProbe(ctx context.Context, source Source, owner client.O
 		return nil
 	}
 	return err
+}
+
+func sameTargets(live, want *monitoringv1.ProbeTargetStaticConfig) bool {
+	return want == nil || live != nil && slices.Equal(live.Targets, want.Targets)
 }

@@ -52,15 +52,8 @@ func (p *Publisher) writePrometheusRule(ctx context.Context, source Source, owne
 // samePrometheusRule tells whether there is nothing to write. The order of groups
 // means nothing to Prometheus, and the API server keeps one of its own.
 func samePrometheusRule(live, want *monitoringv1.PrometheusRule) bool {
-	if !contains(live.Labels, want.Labels) || len(live.Spec.Groups) != len(want.Spec.Groups) {
+	if !contains(live.Labels, want.Labels) || !owned(live, want) || len(live.Spec.Groups) != len(want.Spec.Groups) {
 		return false
-	}
-	for _, reference := range want.OwnerReferences {
-		if !slices.ContainsFunc(live.OwnerReferences, func(actual metav1.OwnerReference) bool {
-			return equality.Semantic.DeepEqual(actual, reference)
-		}) {
-			return false
-		}
 	}
 	groups := make(map[string]*monitoringv1.RuleGroup, len(live.Spec.Groups))
 	for i := range live.Spec.Groups {
@@ -69,6 +62,18 @@ func samePrometheusRule(live, want *monitoringv1.PrometheusRule) bool {
 	for i := range want.Spec.Groups {
 		group, has := groups[want.Spec.Groups[i].Name]
 		if !has || !equality.Semantic.DeepEqual(*group, want.Spec.Groups[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// owned tells whether an object has the owners that it should have, whoever else owns it.
+func owned(live, want client.Object) bool {
+	for _, reference := range want.GetOwnerReferences() {
+		if !slices.ContainsFunc(live.GetOwnerReferences(), func(actual metav1.OwnerReference) bool {
+			return equality.Semantic.DeepEqual(actual, reference)
+		}) {
 			return false
 		}
 	}

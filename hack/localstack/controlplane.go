@@ -29,6 +29,8 @@ type ControlPlaneOptions struct {
 	// AuditLog records every request's metadata in ControlPlane.AuditLogPath, for
 	// tests that count writes.
 	AuditLog bool
+	// EtcdFlags are added to etcd's own, and win over them.
+	EtcdFlags []string
 	// APIServerFlags are added to the API server's own, and win over them.
 	APIServerFlags []string
 }
@@ -42,11 +44,12 @@ type ControlPlane struct {
 	// AuditLogPath is the audit log, one JSON event per line; empty unless asked
 	// for.
 	AuditLogPath string
+	// EtcdURL is where etcd answers, to everybody and without TLS.
+	EtcdURL string
 
 	options   ControlPlaneOptions
 	removeDir func()
 	port      int
-	etcdURL   string
 	config    *rest.Config
 	client    *kubernetes.Clientset
 
@@ -146,7 +149,7 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 		fmt.Sprintf("--secure-port=%d", cp.port),
 		// Loopback is no address for the kubernetes Service's endpoints.
 		"--endpoint-reconciler-type=none",
-		"--etcd-servers=" + cp.etcdURL,
+		"--etcd-servers=" + cp.EtcdURL,
 		"--client-ca-file=" + cp.path("ca.crt"),
 		"--tls-cert-file=" + cp.path("apiserver.crt"),
 		"--tls-private-key-file=" + cp.path("apiserver.key"),
@@ -186,21 +189,21 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cp.etcdURL = fmt.Sprintf("http://127.0.0.1:%d", port)
-	cp.etcd, err = startProcess(cp.Dir, EtcdBinary, binary,
-		"--data-dir="+cp.path("etcd"),
-		"--listen-client-urls="+cp.etcdURL,
-		"--advertise-client-urls="+cp.etcdURL,
+	cp.EtcdURL = fmt.Sprintf("http://127.0.0.1:%d", port)
+	flags := []string{
+		"--data-dir=" + cp.path("etcd"),
+		"--listen-client-urls=" + cp.EtcdURL,
+		"--advertise-client-urls=" + cp.EtcdURL,
 		// A single member speaks to no peer; any free port will do.
 		"--listen-peer-urls=http://127.0.0.1:0",
 		// Nothing here must survive a power cut, and each fsync costs milliseconds.
 		"--unsafe-no-fsync",
 		"--log-level=warn",
-	)
-	if err != nil {
+	}
+	if cp.etcd, err = startProcess(cp.Dir, EtcdBinary, binary, append(flags, cp.options.EtcdFlags...)...); err != nil {
 		return err
 	}
-	return cp.etcd.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, cp.etcdURL+"/health") })
+	return cp.etcd.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, cp.EtcdURL+"/health") })
 }
 
 func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
