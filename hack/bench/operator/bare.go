@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -99,15 +100,22 @@ func send(ctx context.Context, sender dynamic.Interface, w write) error {
 	return nil
 }
 
-// bareInstalled times the writes where the objects are there already.
-func (b *bench) bareInstalled(ctx context.Context, p platform, writes []write) (time.Duration, error) {
+// bareThere times the writes where the objects are there already.
+func (b *bench) bareThere(ctx context.Context, p platform, writes []write) (took, cpu time.Duration, err error) {
 	c, sender, err := b.bareCluster(ctx, p)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer c.Stop()
 	if err := c.create(ctx, p.objects(), nil); err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return 0, 0, err
+	}
+	already, err := c.cpu(os.Getpid())
+	if err != nil {
+		return 0, 0, err
 	}
 	begin := time.Now()
 	var sending errgroup.Group
@@ -115,16 +123,20 @@ func (b *bench) bareInstalled(ctx context.Context, p platform, writes []write) (
 	for _, w := range writes {
 		sending.Go(func() error { return send(ctx, sender, w) })
 	}
-	err = sending.Wait()
-	return time.Since(begin), err
+	if err := sending.Wait(); err != nil {
+		return 0, 0, err
+	}
+	took = time.Since(begin)
+	cpu, err = c.cpu(os.Getpid())
+	return took, cpu - already, err
 }
 
 // bareArriving times the creation of the objects and the writes together: each as soon as
 // its object is there, and those that belong to none at the end.
-func (b *bench) bareArriving(ctx context.Context, p platform, writes []write) (time.Duration, error) {
+func (b *bench) bareArriving(ctx context.Context, p platform, writes []write) (took, cpu time.Duration, err error) {
 	c, sender, err := b.bareCluster(ctx, p)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer c.Stop()
 	waiting := make(chan client.Object, p.size())
@@ -136,6 +148,13 @@ func (b *bench) bareArriving(ctx context.Context, p platform, writes []write) (t
 		} else {
 			shared = append(shared, w)
 		}
+	}
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return 0, 0, err
+	}
+	already, err := c.cpu(os.Getpid())
+	if err != nil {
+		return 0, 0, err
 	}
 	begin := time.Now()
 	var working errgroup.Group
@@ -156,8 +175,12 @@ func (b *bench) bareArriving(ctx context.Context, p platform, writes []write) (t
 		}
 		return sending.Wait()
 	})
-	err = working.Wait()
-	return time.Since(begin), err
+	if err := working.Wait(); err != nil {
+		return 0, 0, err
+	}
+	took = time.Since(begin)
+	cpu, err = c.cpu(os.Getpid())
+	return took, cpu - already, err
 }
 
 func (b *bench) bareCluster(ctx context.Context, p platform) (*cluster, dynamic.Interface, error) {

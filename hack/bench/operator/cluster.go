@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/hack/bench/proc"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
@@ -64,6 +65,18 @@ func (c *cluster) config() *rest.Config {
 	config := c.RESTConfig()
 	config.QPS = -1
 	return config
+}
+
+// cpu is the CPU time that the API server, etcd and the processes named have used so far.
+func (c *cluster) cpu(pids ...int) (sum time.Duration, err error) {
+	for _, pid := range append(c.PIDs(), pids...) {
+		used, err := proc.CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
 }
 
 // creators is how many create objects at the same time.

@@ -31,7 +31,7 @@ import (
 const usage = `Measure the manager on a real API server, beside a bare client.
 
   go run ./hack/bench/operator                    1,000 and 10,000 touchpoints
-  go run ./hack/bench/operator --only 10000       one of the sizes, wide or observed
+  go run ./hack/bench/operator --only 10000-there one of the cases, see below
   go run ./hack/bench/operator --manager ./bin/m  another build of the manager
 
 Flags:
@@ -46,7 +46,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "run only the case of this name: 1000, 10000, wide, observed")
+	flag.StringVar(&o.only, "only", "", "run only the case of this name: 1000-there, 1000-arriving, 10000-there, 10000-arriving, wide, observed")
 	flag.StringVar(&o.manager, "manager", "", "program to measure; default: built from this checkout")
 	flag.IntVar(&o.edits, "edits", 200, "how many edits to follow to their rules, at rest and under load each")
 	flag.BoolVar(&o.details, "details", false, "tell also which requests the manager made")
@@ -87,15 +87,20 @@ func run(ctx context.Context, o options) error {
 	b := &bench{options: o, crds: crds}
 	wanted := func(name string) bool { return o.only == "" || o.only == name }
 	var t table
-	for _, platform := range []platform{{teams: 100, namespaces: 10}, {teams: 1000, namespaces: 20}} {
-		if !wanted(fmt.Sprint(platform.touchpoints())) {
-			continue
+	for _, p := range []platform{{teams: 100, namespaces: 10}, {teams: 1000, namespaces: 20}} {
+		for _, way := range []struct {
+			name    string
+			measure func(context.Context, platform) (platformRow, error)
+		}{{"there", b.measureThere}, {"arriving", b.measureArriving}} {
+			if !wanted(fmt.Sprintf("%d-%s", p.touchpoints(), way.name)) {
+				continue
+			}
+			r, err := way.measure(ctx, p)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", p, way.name, err)
+			}
+			t.platforms = append(t.platforms, r)
 		}
-		r, err := b.measurePlatform(ctx, platform)
-		if err != nil {
-			return fmt.Errorf("%s: %w", platform, err)
-		}
-		t.platforms = append(t.platforms, r)
 	}
 	if wanted("wide") {
 		if t.wide, err = b.measureWide(ctx); err != nil {

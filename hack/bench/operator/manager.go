@@ -63,6 +63,8 @@ type counts struct {
 	writes, reads, reconciliations float64
 	// busy is how many requests are waiting or being worked on.
 	busy float64
+	// round is how long the last round of questions to Prometheus took.
+	round time.Duration
 	// refused are answers with a status of 400 and above, to writes.
 	refused float64
 }
@@ -113,6 +115,8 @@ func (m *manager) counts(ctx context.Context) (c counts, err error) {
 			c.reconciliations += value
 		case "controller_runtime_active_workers", "workqueue_depth":
 			c.busy += value
+		case "sojourn_observe_round_duration_seconds":
+			c.round = time.Duration(value * float64(time.Second))
 		case "rest_client_requests_total":
 			of := map[string]string{}
 			for _, match := range label.FindAllStringSubmatch(labels, -1) {
@@ -161,7 +165,7 @@ func (m *manager) settle(ctx context.Context, begin time.Time) (written, reconci
 		if now.Sub(begin) > 10*time.Minute {
 			return 0, 0, errors.New("no rest after ten minutes")
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := sleep(ctx, 250*time.Millisecond); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -14,7 +15,10 @@ import (
 // reached is how one way from nothing to rest went.
 type reached struct {
 	took, bare time.Duration
-	writes     float64
+	// all is the CPU time of manager, API server and etcd, and bareAll that of the bare
+	// client and the same two.
+	all, bareAll time.Duration
+	writes       float64
 	// fewest is how many writes the bare client made to the same end.
 	fewest         int
 	cpu            time.Duration
@@ -24,130 +28,152 @@ type reached struct {
 // share is the manager's rate as a part of the bare client's.
 func (r reached) share() float64 { return r.bare.Seconds() / r.took.Seconds() }
 
-// platformRow is what one platform came to.
+// cpuShare is the same where nothing but CPU time counts.
+func (r reached) cpuShare() float64 { return r.bareAll.Seconds() / r.all.Seconds() }
+
+// platformRow is what one platform came to in one way.
 type platformRow struct {
 	platform
-	// installed: the objects were there when the manager started; arriving: it ran when
-	// they were created.
-	installed, arriving reached
-	atRest, underLoad   edits
-	restart             time.Duration
-	restartWrites       float64
-	restartCPU          time.Duration
-	restartResident     int
-	restartPeak         int
+	way string
+	reached
+	// settled is what is measured where all is at rest.
+	settled *settledRow
 }
 
-func (b *bench) measurePlatform(ctx context.Context, p platform) (platformRow, error) {
-	r := platformRow{platform: p}
-	writes, err := b.measureInstalled(ctx, &r)
-	if err != nil {
-		return r, err
-	}
-	if err := b.measureArriving(ctx, &r); err != nil {
-		return r, err
-	}
-	if r.installed.bare, err = b.bareInstalled(ctx, p, writes); err != nil {
-		return r, err
-	}
-	b.say("%s: the bare client needs %.1f s where they are there", p, r.installed.bare.Seconds())
-	if r.arriving.bare, err = b.bareArriving(ctx, p, writes); err != nil {
-		return r, err
-	}
-	b.say("%s: the bare client needs %.1f s where they arrive", p, r.arriving.bare.Seconds())
-	r.installed.fewest, r.arriving.fewest = len(writes), len(writes)
-	return r, nil
+// settledRow is what one platform at rest came to.
+type settledRow struct {
+	restart           time.Duration
+	writes            float64
+	cpu               time.Duration
+	resident, peak    int
+	atRest, underLoad edits
 }
 
-// measureInstalled starts a manager where all objects are there, starts it again, and
-// edits. It returns what the manager had written when it first came to rest.
-func (b *bench) measureInstalled(ctx context.Context, r *platformRow) ([]write, error) {
-	c, err := b.startCluster(ctx, r.namespaceNames()...)
+// measureThere starts a manager where all objects are there, starts it again, and edits.
+func (b *bench) measureThere(ctx context.Context, p platform) (r platformRow, err error) {
+	r = platformRow{platform: p, way: "are there", settled: &settledRow{}}
+	c, err := b.startCluster(ctx, p.namespaceNames()...)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer c.Stop()
 	begin := time.Now()
-	if err := c.create(ctx, r.objects(), nil); err != nil {
-		return nil, err
+	if err := c.create(ctx, p.objects(), nil); err != nil {
+		return r, err
 	}
-	b.say("%s: created in %.1f s; starting the manager", r.platform, time.Since(begin).Seconds())
+	b.say("%s: created in %.1f s; starting the manager", p, time.Since(begin).Seconds())
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return r, err
+	}
 	before := b.requests(ctx, c)
+	already, err := c.cpu()
+	if err != nil {
+		return r, err
+	}
 	m, err := b.startManager(c)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { m.stop() }()
-	if r.installed, err = b.awaitRest(ctx, c, m, m.started); err != nil {
-		return nil, err
+	if r.reached, err = b.awaitRest(ctx, c, m, m.started, already); err != nil {
+		return r, err
 	}
 	b.sayRequests(ctx, c, before)
-	b.say("%s: at rest after %.1f s and %.0f writes", r.platform, r.installed.took.Seconds(), r.installed.writes)
+	b.say("%s: at rest after %.1f s and %.0f writes", p, r.took.Seconds(), r.writes)
 	writes, err := c.record(ctx)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-
+	if err := b.measureSettled(ctx, c, p, &m, r.settled); err != nil {
+		return r, err
+	}
 	if err := m.stop(); err != nil {
-		return nil, err
+		return r, err
 	}
-	if m, err = b.startManager(c); err != nil {
-		return nil, err
-	}
-	_, r.restart, err = m.settle(ctx, m.started)
-	if err != nil {
-		return nil, err
-	}
-	used, err := m.usage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.restartWrites, r.restartCPU, r.restartResident, r.restartPeak = used.writes, used.cpu, used.resident, used.peak
-	b.say("%s: started again, at rest after %.1f s and %.0f writes", r.platform, r.restart.Seconds(), r.restartWrites)
+	c.Stop()
+	r.fewest = len(writes)
+	r.bare, r.bareAll, err = b.bareThere(ctx, p, writes)
+	b.say("%s: the bare client needs %.1f s", p, r.bare.Seconds())
+	return r, err
+}
 
-	if r.atRest, err = b.followEdits(ctx, c, r.platform); err != nil {
-		return nil, err
+// measureSettled starts the manager again and edits.
+func (b *bench) measureSettled(ctx context.Context, c *cluster, p platform, m **manager, s *settledRow) error {
+	err := (*m).stop()
+	if err != nil {
+		return err
 	}
-	b.say("%s: edits at rest: %s", r.platform, r.atRest)
-	stopLoad := c.startLoad(ctx, r.platform)
-	r.underLoad, err = b.followEdits(ctx, c, r.platform)
-	r.underLoad.load = stopLoad()
-	b.say("%s: edits under load: %s", r.platform, r.underLoad)
-	return writes, err
+	if *m, err = b.startManager(c); err != nil {
+		return err
+	}
+	if _, s.restart, err = (*m).settle(ctx, (*m).started); err != nil {
+		return err
+	}
+	used, err := (*m).usage(ctx)
+	if err != nil {
+		return err
+	}
+	s.writes, s.cpu, s.resident, s.peak = used.writes, used.cpu, used.resident, used.peak
+	b.say("%s: started again, at rest after %.1f s and %.0f writes", p, s.restart.Seconds(), s.writes)
+	if s.atRest, err = b.followEdits(ctx, c, p); err != nil {
+		return err
+	}
+	b.say("%s: edits at rest: %s", p, s.atRest)
+	stopLoad := c.startLoad(ctx, p)
+	s.underLoad, err = b.followEdits(ctx, c, p)
+	s.underLoad.load = stopLoad()
+	b.say("%s: edits under load: %s", p, s.underLoad)
+	return err
 }
 
 // measureArriving creates the objects while a manager runs.
-func (b *bench) measureArriving(ctx context.Context, r *platformRow) error {
-	c, err := b.startCluster(ctx, r.namespaceNames()...)
+func (b *bench) measureArriving(ctx context.Context, p platform) (r platformRow, err error) {
+	r = platformRow{platform: p, way: "arrive"}
+	c, err := b.startCluster(ctx, p.namespaceNames()...)
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer c.Stop()
 	m, err := b.startManager(c)
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer func() { m.stop() }()
 	if err := sleep(ctx, 5*time.Second); err != nil {
-		return err
+		return r, err
 	}
 	before := b.requests(ctx, c)
-	begin := time.Now()
-	if err := c.create(ctx, r.objects(), nil); err != nil {
-		return err
+	already, err := c.cpu(m.command.Process.Pid, os.Getpid())
+	if err != nil {
+		return r, err
 	}
-	b.say("%s: created in %.1f s beside the manager", r.platform, time.Since(begin).Seconds())
-	if r.arriving, err = b.awaitRest(ctx, c, m, begin); err != nil {
-		return err
+	begin := time.Now()
+	if err := c.create(ctx, p.objects(), nil); err != nil {
+		return r, err
+	}
+	b.say("%s: created in %.1f s beside the manager", p, time.Since(begin).Seconds())
+	if r.reached, err = b.awaitRest(ctx, c, m, begin, already, os.Getpid()); err != nil {
+		return r, err
 	}
 	b.sayRequests(ctx, c, before)
-	b.say("%s: at rest after %.1f s and %.0f writes", r.platform, r.arriving.took.Seconds(), r.arriving.writes)
-	return nil
+	b.say("%s: at rest after %.1f s and %.0f writes", p, r.took.Seconds(), r.writes)
+	writes, err := c.record(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := m.stop(); err != nil {
+		return r, err
+	}
+	c.Stop()
+	r.fewest = len(writes)
+	r.bare, r.bareAll, err = b.bareArriving(ctx, p, writes)
+	b.say("%s: the bare client needs %.1f s", p, r.bare.Seconds())
+	return r, err
 }
 
 // awaitRest waits until the manager has nothing left to do, and makes sure that
-// everything is Ready then.
-func (b *bench) awaitRest(ctx context.Context, c *cluster, m *manager, begin time.Time) (r reached, err error) {
+// everything is Ready then. already is the CPU time that was used before.
+func (b *bench) awaitRest(ctx context.Context, c *cluster, m *manager, begin time.Time, already time.Duration, pids ...int) (r reached, err error) {
 	if r.took, _, err = m.settle(ctx, begin); err != nil {
 		return r, err
 	}
@@ -155,10 +181,14 @@ func (b *bench) awaitRest(ctx context.Context, c *cluster, m *manager, begin tim
 	if err != nil {
 		return r, err
 	}
+	all, err := c.cpu(append(pids, m.command.Process.Pid)...)
+	if err != nil {
+		return r, err
+	}
 	if used.refused > 0 {
 		b.say("%.0f writes were refused", used.refused)
 	}
-	r.writes, r.cpu, r.resident, r.peak = used.writes, used.cpu, used.resident, used.peak
+	r.all, r.writes, r.cpu, r.resident, r.peak = all-already, used.writes, used.cpu, used.resident, used.peak
 	return r, c.allReady(ctx)
 }
 

@@ -73,7 +73,7 @@ func (b *bench) measureWide(ctx context.Context) (*wideRow, error) {
 	if err := c.create(ctx, objects, nil); err != nil {
 		return nil, err
 	}
-	if r.installed, err = b.awaitRest(ctx, c, m, begin); err != nil {
+	if r.installed, err = b.awaitRest(ctx, c, m, begin, 0); err != nil {
 		return nil, err
 	}
 	b.say("wide: at rest after %.1f s and %.0f writes", r.installed.took.Seconds(), r.installed.writes)
