@@ -70,10 +70,8 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 		r.pace.forget(request)
 		return reconcile.Result{}, r.withdraw(ctx, s)
 	}
-	if s.slo.Status.ObservedGeneration == 0 {
-		if rest := r.pace.welcome(request); rest > 0 {
-			return reconcile.Result{RequeueAfter: rest}, nil
-		}
+	if rest := r.welcome(request, s); rest > 0 {
+		return reconcile.Result{RequeueAfter: rest}, nil
 	}
 	r.generate(s)
 	r.publish(ctx, s)
@@ -84,6 +82,20 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 	return sooner(
 		lookAgain(r.observed, s.finding(), s.slo.Status.Conditions, s.slo.Generation),
 		awaitRules(s.conditions)), nil
+}
+
+// welcome is how long a new ExperienceSLO waits for its touchpoints: a selector does not
+// tell how many there will be.
+func (r *experienceSLOReconciler) welcome(request reconcile.Request, s *experienceSLOScope) time.Duration {
+	if s.slo.Status.ObservedGeneration != 0 {
+		return 0
+	}
+	found := targets.Resolve(s.slo, s.in)
+	lacks := len(found.Missing) > 0 || found.MissingJourney != ""
+	if !lacks && s.slo.Spec.Targets.Selector == nil {
+		return 0
+	}
+	return r.pace.welcome(request, lacks)
 }
 
 // awaitRules has a reconciler come back when the rules should have been loaded.

@@ -68,13 +68,13 @@ func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Req
 		r.pace.forget(request)
 		return reconcile.Result{}, r.withdraw(ctx, s)
 	}
-	if s.journey.Status.ObservedGeneration == 0 {
-		if rest := r.pace.welcome(request); rest > 0 {
-			return reconcile.Result{RequeueAfter: rest}, nil
-		}
-	}
 	if err := r.loadTouchpoints(ctx, s); err != nil {
 		return reconcile.Result{}, err
+	}
+	if s.journey.Status.ObservedGeneration == 0 && len(s.missing) > 0 {
+		if rest := r.pace.welcome(request, true); rest > 0 {
+			return reconcile.Result{RequeueAfter: rest}, nil
+		}
 	}
 	if err := r.findPromised(ctx, s); err != nil {
 		return reconcile.Result{}, err

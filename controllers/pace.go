@@ -37,8 +37,9 @@ type pause struct {
 const (
 	longestRest = 30 * time.Second
 	restPerWork = 9
-	// newcomerRest is how long what belongs to a new object may take to arrive.
-	newcomerRest = time.Second
+	// newcomerRest is how long what belongs to a new object may take to arrive, and
+	// newcomerStillness how long nothing may come for it to be taken for complete.
+	newcomerRest, newcomerStillness = 2 * time.Second, 500 * time.Millisecond
 )
 
 func newPace(now func() time.Time, shortest time.Duration) *pace {
@@ -63,11 +64,20 @@ func (p *pace) rest(request reconcile.Request) time.Duration {
 }
 
 // welcome is how long to wait before the first work on a new object, so that what is
-// applied together with it is there by then.
-func (p *pace) welcome(request reconcile.Request) time.Duration {
+// applied together with it is there by then: until no more of it comes, or, where it is
+// known to lack something, until that is there.
+func (p *pace) welcome(request reconcile.Request, lacks bool) time.Duration {
 	p.mu.Lock()
-	if _, has := p.rests[request]; !has {
-		p.rests[request] = &pause{until: p.now().Add(newcomerRest), stillness: 2 * p.shortest}
+	r, has := p.rests[request]
+	if !has {
+		r = &pause{until: p.now().Add(newcomerRest), stillness: newcomerStillness}
+		p.rests[request] = r
+	}
+	if lacks {
+		// Whoever asks again looks whether it is there.
+		defer p.mu.Unlock()
+		r.over = true
+		return r.until.Sub(p.now())
 	}
 	p.mu.Unlock()
 	return p.rest(request)

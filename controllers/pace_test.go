@@ -72,24 +72,40 @@ func TestRestEndsOnceNothingChanges(t *testing.T) {
 
 func TestWelcome(t *testing.T) {
 	a := reconcile.Request{NamespacedName: client.ObjectKey{Name: "a"}}
+	b := reconcile.Request{NamespacedName: client.ObjectKey{Name: "b"}}
 	now := time.Unix(0, 0)
 	p := newPace(func() time.Time { return now }, time.Second/10)
-	if rest := p.welcome(a); rest != time.Second/5 {
+	if rest := p.welcome(a, false); rest != newcomerStillness {
 		t.Errorf("a new object waits %v", rest)
 	}
-	now = now.Add(time.Second / 10)
-	if rest := p.rest(a); rest != time.Second/5 {
+	now = now.Add(newcomerStillness / 2)
+	if rest := p.rest(a); rest != newcomerStillness {
 		t.Errorf("while others arrive it waits %v", rest)
 	}
-	now = now.Add(time.Second / 5)
+	now = now.Add(newcomerStillness)
 	if rest := p.rest(a); rest != 0 {
 		t.Errorf("once they are there it waits %v", rest)
 	}
-	if rest := p.welcome(a); rest != 0 {
+	if rest := p.welcome(a, false); rest != 0 {
 		t.Errorf("it is welcomed twice, and waits %v", rest)
 	}
 	p.forget(a)
-	if rest := p.welcome(a); rest == 0 {
+	if rest := p.welcome(a, false); rest == 0 {
 		t.Error("what was forgotten is not new")
+	}
+
+	if rest := p.welcome(b, true); rest != newcomerRest {
+		t.Errorf("a new object that lacks something waits %v", rest)
+	}
+	now = now.Add(newcomerRest / 2)
+	if rest := p.rest(b); rest != 0 {
+		t.Errorf("whether it is there is looked for only after %v", rest)
+	}
+	if rest := p.welcome(b, false); rest != 0 {
+		t.Errorf("once it is there, the object waits %v", rest)
+	}
+	now = now.Add(newcomerRest)
+	if rest := p.welcome(b, true); rest > 0 {
+		t.Errorf("what does not come is waited for another %v", rest)
 	}
 }

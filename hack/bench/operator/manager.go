@@ -140,8 +140,8 @@ func (m *manager) counts(ctx context.Context) (c counts, err error) {
 const quiet = 6 * time.Second
 
 // settle waits for rest, and tells when the last write, and the last reconciliation, were
-// seen.
-func (m *manager) settle(ctx context.Context, begin time.Time) (written, reconciled time.Duration, err error) {
+// seen. whenWritten, if given, is called whenever writes were seen.
+func (m *manager) settle(ctx context.Context, begin time.Time, whenWritten func()) (written, reconciled time.Duration, err error) {
 	var last counts
 	wrote, worked := begin, begin
 	for {
@@ -153,6 +153,9 @@ func (m *manager) settle(ctx context.Context, begin time.Time) (written, reconci
 		case err == nil:
 			if seen.writes != last.writes {
 				wrote = now
+				if whenWritten != nil {
+					whenWritten()
+				}
 			}
 			if seen.reconciliations != last.reconciliations || seen.busy > 0 {
 				worked = now

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/hack/bench/proc"
 )
 
 // reached is how one way from nothing to rest went.
@@ -106,7 +108,7 @@ func (b *bench) measureSettled(ctx context.Context, c *cluster, p platform, m **
 	if *m, err = b.startManager(c); err != nil {
 		return err
 	}
-	if _, s.restart, err = (*m).settle(ctx, (*m).started); err != nil {
+	if _, s.restart, err = (*m).settle(ctx, (*m).started, nil); err != nil {
 		return err
 	}
 	used, err := (*m).usage(ctx)
@@ -174,21 +176,25 @@ func (b *bench) measureArriving(ctx context.Context, p platform) (r platformRow,
 // awaitRest waits until the manager has nothing left to do, and makes sure that
 // everything is Ready then. already is the CPU time that was used before.
 func (b *bench) awaitRest(ctx context.Context, c *cluster, m *manager, begin time.Time, already time.Duration, pids ...int) (r reached, err error) {
-	if r.took, _, err = m.settle(ctx, begin); err != nil {
+	var all, own time.Duration
+	var failed error
+	r.took, _, err = m.settle(ctx, begin, func() {
+		var failedAll, failedOwn error
+		all, failedAll = c.cpu(append(pids, m.command.Process.Pid)...)
+		own, failedOwn = proc.CPU(m.command.Process.Pid)
+		failed = errors.Join(failed, failedAll, failedOwn)
+	})
+	if err = errors.Join(err, failed); err != nil {
 		return r, err
 	}
 	used, err := m.usage(ctx)
 	if err != nil {
 		return r, err
 	}
-	all, err := c.cpu(append(pids, m.command.Process.Pid)...)
-	if err != nil {
-		return r, err
-	}
 	if used.refused > 0 {
 		b.say("%.0f writes were refused", used.refused)
 	}
-	r.all, r.writes, r.cpu, r.resident, r.peak = all-already, used.writes, used.cpu, used.resident, used.peak
+	r.all, r.writes, r.cpu, r.resident, r.peak = all-already, used.writes, own, used.resident, used.peak
 	return r, c.allReady(ctx)
 }
 

@@ -84,7 +84,7 @@ func (b *bench) measureObserved(ctx context.Context, p platform) (*observedRow, 
 		return nil, err
 	}
 	defer func() { m.stop() }()
-	if r.first, _, err = m.settle(ctx, m.started); err != nil {
+	if r.first, _, err = m.settle(ctx, m.started, nil); err != nil {
 		return nil, err
 	}
 	before, err := m.usage(ctx)

@@ -86,7 +86,7 @@ func (b *bench) measureWide(ctx context.Context) (*wideRow, error) {
 	if err := c.create(ctx, []client.Object{wideTouchpoint(width)}, nil); err != nil {
 		return nil, err
 	}
-	if r.oneMore, _, err = m.settle(ctx, begin); err != nil {
+	if r.oneMore, _, err = m.settle(ctx, begin, nil); err != nil {
 		return nil, err
 	}
 	b.sayRequests(ctx, c, requested)
