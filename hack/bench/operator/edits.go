@@ -47,8 +47,9 @@ func quantile(times []time.Duration, q float64) time.Duration {
 // namespaces.
 const measuredTeams = 7
 
-// followEdits edits and waits for the rule, one after the other, half of them each.
-func (b *bench) followEdits(ctx context.Context, c *cluster, p platform) (e edits, err error) {
+// followEdits edits and waits for the rule, one after the other, half of them each. What is
+// promised differs from one round of edits to the next.
+func (b *bench) followEdits(ctx context.Context, c *cluster, p platform, round int) (e edits, err error) {
 	var now monitoringv1.PrometheusRuleList
 	if err := c.api.List(ctx, &now, client.Limit(1)); err != nil {
 		return e, err
@@ -63,7 +64,7 @@ func (b *bench) followEdits(ctx context.Context, c *cluster, p platform) (e edit
 		// The namespace of a name has had time to rest from the promise.
 		team := (i/2 + i%2*5) * measuredTeams % (p.teams - p.teams%measuredTeams)
 		if i%2 == 0 {
-			target := fmt.Sprintf("99.%02d%%", i%90+5)
+			target := fmt.Sprintf("99.%02d%%", (i+37*round)%90+5)
 			slo := &v1alpha1.ExperienceSLO{}
 			if err := c.api.Get(ctx, types.NamespacedName{Namespace: p.namespace(team), Name: teamName(team)}, slo); err != nil {
 				return e, err

@@ -117,12 +117,12 @@ func (b *bench) measureSettled(ctx context.Context, c *cluster, p platform, m **
 	}
 	s.writes, s.cpu, s.resident, s.peak = used.writes, used.cpu, used.resident, used.peak
 	b.say("%s: started again, at rest after %.1f s and %.0f writes", p, s.restart.Seconds(), s.writes)
-	if s.atRest, err = b.followEdits(ctx, c, p); err != nil {
+	if s.atRest, err = b.followEdits(ctx, c, p, 0); err != nil {
 		return err
 	}
 	b.say("%s: edits at rest: %s", p, s.atRest)
 	stopLoad := c.startLoad(ctx, p)
-	s.underLoad, err = b.followEdits(ctx, c, p)
+	s.underLoad, err = b.followEdits(ctx, c, p, 1)
 	s.underLoad.load = stopLoad()
 	b.say("%s: edits under load: %s", p, s.underLoad)
 	return err
