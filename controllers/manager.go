@@ -107,7 +107,7 @@ const (
 	workers = 16
 	// Rests between two times that an ExperienceSLO or a Journey is worked on, or the rules
 	// that a namespace shares: see pace.
-	shortestRest, shortestNamespaceRest = 100 * time.Millisecond, 500 * time.Millisecond
+	shortestRest, shortestNamespaceRest = 100 * time.Millisecond, 300 * time.Millisecond
 	// retries start after minBackoff and slow down to maxBackoff: what is missing
 	// may be a namespace that somebody creates any moment.
 	minBackoff, maxBackoff = 100 * time.Millisecond, 30 * time.Second

@@ -39,7 +39,7 @@ const (
 	restPerWork = 9
 	// newcomerRest is how long what belongs to a new object may take to arrive, and
 	// newcomerStillness how long nothing may come for it to be taken for complete.
-	newcomerRest, newcomerStillness = 2 * time.Second, 500 * time.Millisecond
+	newcomerRest, newcomerStillness = 2 * time.Second, 300 * time.Millisecond
 )
 
 func newPace(now func() time.Time, shortest time.Duration) *pace {
@@ -100,7 +100,7 @@ func (p *pace) begin(request reconcile.Request) (done func()) {
 		defer p.mu.Unlock()
 		p.rests[request] = &pause{
 			until:     ended.Add(min(max(p.shortest, restPerWork*work), longestRest)),
-			stillness: max(p.shortest, 2*work),
+			stillness: max(p.shortest, work),
 		}
 	}
 }
