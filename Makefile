@@ -64,6 +64,10 @@ bench-prober: ## Measure what probing costs, beside blackbox_exporter.
 bench-gateway: ## Measure how many responses a second the gateway keeps, beside bare inserts.
 	$(GO) run ./hack/bench/gateway
 
+.PHONY: bench-operator
+bench-operator: parts ## Measure how fast the manager serves what is applied, beside a bare client.
+	$(GO) run ./hack/bench/operator
+
 .PHONY: test-crash
 test-crash: parts ## Kill gateway and databases a hundred times each, and count what was promised.
 	$(GO) test -timeout 40m -count 1 -v -run 'TestCrash$$' ./cmd/gateway -crashes 100

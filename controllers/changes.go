@@ -18,6 +18,10 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 )
 
+// later passes what comes after the start. What is there at the start concerns nobody who
+// is not there too, and whoever is there is worked on anyway.
+var later = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
+
 // touchpointMatters passes changes of a Touchpoint that others can notice: not those
 // of its documentation, and not those of its status.
 var touchpointMatters = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {

@@ -67,7 +67,11 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 		return reconcile.Result{}, err
 	}
 	if s.slo == nil || s.slo.DeletionTimestamp != nil {
+		r.pace.forget(request)
 		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	if rest := r.welcome(request, s); rest > 0 {
+		return reconcile.Result{RequeueAfter: rest}, nil
 	}
 	r.generate(s)
 	r.publish(ctx, s)
@@ -78,6 +82,20 @@ func (r *experienceSLOReconciler) Reconcile(ctx context.Context, request reconci
 	return sooner(
 		lookAgain(r.observed, s.finding(), s.slo.Status.Conditions, s.slo.Generation),
 		awaitRules(s.conditions)), nil
+}
+
+// welcome is how long a new ExperienceSLO waits for its touchpoints: a selector does not
+// tell how many there will be.
+func (r *experienceSLOReconciler) welcome(request reconcile.Request, s *experienceSLOScope) time.Duration {
+	if s.slo.Status.ObservedGeneration != 0 {
+		return 0
+	}
+	found := targets.Resolve(s.slo, s.in)
+	lacks := len(found.Missing) > 0 || found.MissingJourney != ""
+	if !lacks && s.slo.Spec.Targets.Selector == nil {
+		return 0
+	}
+	return r.pace.welcome(request, lacks)
 }
 
 // awaitRules has a reconciler come back when the rules should have been loaded.
@@ -171,15 +189,11 @@ func missingTargets(slo *v1alpha1.ExperienceSLO, found targets.Resolution) []rul
 }
 
 func (r *experienceSLOReconciler) publish(ctx context.Context, s *experienceSLOScope) {
-	var objects []rules.Object
-	if len(s.rules.Groups) > 0 {
-		objects = append(objects, rules.Object{Name: "sojourn-slo-" + s.slo.Name, Groups: s.rules.Groups})
-	}
 	source := publish.Source{Kind: kindExperienceSLO, Namespace: s.slo.Namespace, Name: s.slo.Name}
-	problems, err := published(r.publisher.Sync(ctx, source, s.slo, objects),
+	problems, err := published(r.publisher.Sync(ctx, source, s.slo, s.rules.Objects),
 		"cover fewer touchpoints, or split the objectives over several ExperienceSLOs")
 	s.problems, s.again = append(s.problems, problems...), err
-	if len(objects) > 0 && err == nil {
+	if len(s.rules.Objects) > 0 && err == nil {
 		s.problems = append(s.problems, r.shared.problems(s.slo.Namespace)...)
 	}
 }
@@ -241,8 +255,8 @@ func (r *experienceSLOReconciler) writeStatus(ctx context.Context, s *experience
 func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ExperienceSLO{}, builder.WithPredicates(generationChanges)).
-		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(touchpointMatters)).
-		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(r.ofJourney), builder.WithPredicates(generationChanges)).
+		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(later, touchpointMatters)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(r.ofJourney), builder.WithPredicates(later, generationChanges)).
 		WatchesRawSource(source.Channel(r.shared.changed, handler.EnqueueRequestsFromMapFunc(r.ofNamespace))).
 		WithOptions(options)
 	if r.observed != nil {

@@ -35,6 +35,7 @@ type journeyReconciler struct {
 	observed  *observe.Observer
 	recorder  events.EventRecorder
 	now       func() time.Time
+	pace      *pace
 	memory    statusMemory[v1alpha1.JourneyStatus]
 }
 
@@ -55,15 +56,25 @@ type journeyScope struct {
 }
 
 func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if rest := r.pace.rest(request); rest > 0 {
+		return reconcile.Result{RequeueAfter: rest}, nil
+	}
+	done := r.pace.begin(request)
 	s := &journeyScope{key: request.NamespacedName}
 	if err := r.load(ctx, s); err != nil {
 		return reconcile.Result{}, err
 	}
 	if s.journey == nil || s.journey.DeletionTimestamp != nil {
+		r.pace.forget(request)
 		return reconcile.Result{}, r.withdraw(ctx, s)
 	}
 	if err := r.loadTouchpoints(ctx, s); err != nil {
 		return reconcile.Result{}, err
+	}
+	if s.journey.Status.ObservedGeneration == 0 && len(s.missing) > 0 {
+		if rest := r.pace.welcome(request, true); rest > 0 {
+			return reconcile.Result{RequeueAfter: rest}, nil
+		}
 	}
 	if err := r.findPromised(ctx, s); err != nil {
 		return reconcile.Result{}, err
@@ -71,7 +82,11 @@ func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Req
 	r.check(s)
 	r.generate(s)
 	r.publish(ctx, s)
-	return result(r.writeStatus(ctx, s), s.again)
+	if err := r.writeStatus(ctx, s); err != nil || s.again != nil {
+		return result(err, s.again)
+	}
+	done()
+	return reconcile.Result{}, nil
 }
 
 func (r *journeyReconciler) load(ctx context.Context, s *journeyScope) (err error) {
@@ -291,9 +306,9 @@ func (s *journeyScope) completeness() int32 {
 func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Journey{}, builder.WithPredicates(generationChanges)).
-		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(touchpointMatters)).
-		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(sloTargetsChange)).
-		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
+		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(later, touchpointMatters)).
+		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(later, sloTargetsChange)).
+		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(later, labelsChange)).
 		WithOptions(options)
 	if r.observed != nil {
 		b.WatchesRawSource(source.Channel(r.observed.News(observe.FiguresOfTouchpoint), handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint)))

@@ -109,10 +109,10 @@ const (
 	// serves others again.
 	reconciliationTimeout = 2 * time.Minute
 	// workers per controller. The work waits for the API server, not for the CPU.
-	workers = 8
-	// Rests between two times that the rules of an ExperienceSLO, or those that a
-	// namespace shares, are made: see pace.
-	shortestSLORest, shortestNamespaceRest = 100 * time.Millisecond, 500 * time.Millisecond
+	workers = 16
+	// Rests between two times that an ExperienceSLO or a Journey is worked on, or the rules
+	// that a namespace shares: see pace.
+	shortestRest, shortestNamespaceRest = 100 * time.Millisecond, 300 * time.Millisecond
 	// retries start after minBackoff and slow down to maxBackoff: what is missing
 	// may be a namespace that somebody creates any moment.
 	minBackoff, maxBackoff = 100 * time.Millisecond, 30 * time.Second
@@ -297,14 +297,15 @@ func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, o
 	return errors.Join(
 		(&experienceSLOReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, shared: shared, observed: observed, recorder: recorder,
-			now: time.Now, pace: newPace(time.Now, shortestSLORest),
+			now: time.Now, pace: newPace(time.Now, shortestRest),
 		}).setup(mgr, controllerOptions()),
 		(&touchpointReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, workloads: options.Workloads,
 			recorder: recorder, now: time.Now,
 		}).setup(mgr, controllerOptions()),
 		(&journeyReconciler{
-			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,
+			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder,
+			now: time.Now, pace: newPace(time.Now, shortestRest),
 		}).setup(mgr, controllerOptions()),
 		(&namespaceReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, shared: shared,

@@ -60,6 +60,8 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request reconcile.R
 	}
 	if len(s.objects) > 0 {
 		done()
+	} else {
+		r.pace.forget(request)
 	}
 	return reconcile.Result{}, nil
 }
@@ -140,9 +142,9 @@ func (r *namespaceReconciler) setup(mgr ctrl.Manager, options controller.Options
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(ofOwnNamespace), builder.WithPredicates(generationChanges)).
-		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(ofOwnNamespace), builder.WithPredicates(touchpointMatters)).
-		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyNamespaces), builder.WithPredicates(generationChanges)).
-		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
+		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(ofOwnNamespace), builder.WithPredicates(later, touchpointMatters)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyNamespaces), builder.WithPredicates(later, generationChanges)).
+		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(later, labelsChange)).
 		WithOptions(options)
 	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindNamespace, func(source publish.Source) reconcile.Request {
 		return requestForNamespace(source.Namespace)

@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 	done := p.begin(a)
 	now = now.Add(time.Second)
 	done()
-	if rest := p.rest(a); rest != restPerWork*time.Second {
+	if rest := p.rest(a); rest != time.Second {
 		t.Errorf("after a second of work: %v", rest)
 	}
 	if rest := p.rest(b); rest != 0 {
@@ -37,5 +37,75 @@ func TestPace(t *testing.T) {
 	now = now.Add(time.Second)
 	if rest := p.rest(a); rest > 0 {
 		t.Errorf("after a failure: %v", rest)
+	}
+}
+
+func TestRestEndsOnceNothingChanges(t *testing.T) {
+	a := reconcile.Request{NamespacedName: client.ObjectKey{Name: "a"}}
+	now := time.Unix(0, 0)
+	p := newPace(func() time.Time { return now }, time.Second/2)
+	work := func() {
+		done := p.begin(a)
+		now = now.Add(2 * time.Second)
+		done() // rests for eighteen seconds, or until nothing has changed for two
+	}
+	work()
+	for second := range 18 {
+		want := min(2*time.Second, time.Duration(18-second)*time.Second)
+		if rest := p.rest(a); rest != want {
+			t.Errorf("a change in second %d waits %v, want %v", second, rest, want)
+		}
+		now = now.Add(time.Second)
+	}
+	if rest := p.rest(a); rest != 0 {
+		t.Errorf("at the end of the rest: %v", rest)
+	}
+	work()
+	if rest := p.rest(a); rest != 2*time.Second {
+		t.Errorf("a single change waits %v", rest)
+	}
+	now = now.Add(2 * time.Second)
+	if rest := p.rest(a); rest != 0 {
+		t.Errorf("after stillness: %v", rest)
+	}
+}
+
+func TestWelcome(t *testing.T) {
+	a := reconcile.Request{NamespacedName: client.ObjectKey{Name: "a"}}
+	b := reconcile.Request{NamespacedName: client.ObjectKey{Name: "b"}}
+	now := time.Unix(0, 0)
+	p := newPace(func() time.Time { return now }, time.Second/10)
+	if rest := p.welcome(a, false); rest != newcomerStillness {
+		t.Errorf("a new object waits %v", rest)
+	}
+	now = now.Add(newcomerStillness / 2)
+	if rest := p.rest(a); rest != newcomerStillness {
+		t.Errorf("while others arrive it waits %v", rest)
+	}
+	now = now.Add(newcomerStillness)
+	if rest := p.rest(a); rest != 0 {
+		t.Errorf("once they are there it waits %v", rest)
+	}
+	if rest := p.welcome(a, false); rest != 0 {
+		t.Errorf("it is welcomed twice, and waits %v", rest)
+	}
+	p.forget(a)
+	if rest := p.welcome(a, false); rest == 0 {
+		t.Error("what was forgotten is not new")
+	}
+
+	if rest := p.welcome(b, true); rest != newcomerRest {
+		t.Errorf("a new object that lacks something waits %v", rest)
+	}
+	now = now.Add(newcomerRest / 2)
+	if rest := p.rest(b); rest != 0 {
+		t.Errorf("whether it is there is looked for only after %v", rest)
+	}
+	if rest := p.welcome(b, false); rest != 0 {
+		t.Errorf("once it is there, the object waits %v", rest)
+	}
+	now = now.Add(newcomerRest)
+	if rest := p.welcome(b, true); rest > 0 {
+		t.Errorf("what does not come is waited for another %v", rest)
 	}
 }

@@ -26,6 +26,8 @@ const (
 	// ExperienceSLOs that choose by a selector: all have the value selects.
 	indexSLOSelector = "selector"
 	selects          = "yes"
+	// Touchpoints by what a selector can ask for: key=value of each label, and class.
+	indexTouchpointTrait = "trait"
 )
 
 func indexFields(ctx context.Context, indexer client.FieldIndexer) error {
@@ -46,6 +48,13 @@ func indexFields(ctx context.Context, indexer client.FieldIndexer) error {
 				keys = append(keys, workload.Kind+"/"+workload.Name)
 			}
 			return keys
+		}),
+		indexer.IndexField(ctx, &v1alpha1.Touchpoint{}, indexTouchpointTrait, func(object client.Object) []string {
+			traits := []string{string(object.(*v1alpha1.Touchpoint).Spec.Class)}
+			for key, value := range object.GetLabels() {
+				traits = append(traits, key+"="+value)
+			}
+			return traits
 		}),
 		indexer.IndexField(ctx, &v1alpha1.ExperienceSLO{}, indexSLOTouchpoint, func(object client.Object) []string {
 			var keys []string
@@ -114,9 +123,9 @@ func (c catalogue) journey(ctx context.Context, namespace, name string) (*v1alph
 	return load[v1alpha1.Journey](ctx, c, client.ObjectKey{Namespace: namespace, Name: name})
 }
 
-func (c catalogue) touchpoints(ctx context.Context, namespace string) (map[string]*v1alpha1.Touchpoint, error) {
+func (c catalogue) touchpoints(ctx context.Context, namespace string, options ...client.ListOption) (map[string]*v1alpha1.Touchpoint, error) {
 	var found v1alpha1.TouchpointList
-	if err := c.List(ctx, &found, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.List(ctx, &found, append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil, err
 	}
 	byName := make(map[string]*v1alpha1.Touchpoint, len(found.Items))
@@ -154,9 +163,24 @@ func (c catalogue) slos(ctx context.Context, options ...client.ListOption) ([]*v
 	return slos, nil
 }
 
-// reach loads what the targets of an ExperienceSLO can come to, and no more: the
-// touchpoints it names, those of its journey, or, for a selector, all of its
-// namespace.
+// selectable loads the touchpoints of a namespace that have one of the traits that a
+// selector asks for.
+func (c catalogue) selectable(ctx context.Context, namespace string, selector *v1alpha1.TouchpointSelector) (map[string]*v1alpha1.Touchpoint, error) {
+	var trait string
+	if len(selector.Classes) == 1 {
+		trait = string(selector.Classes[0])
+	}
+	for key, value := range selector.MatchLabels {
+		trait = key + "=" + string(value)
+	}
+	if trait != "" {
+		return c.touchpoints(ctx, namespace, client.MatchingFields{indexTouchpointTrait: trait})
+	}
+	return c.touchpoints(ctx, namespace)
+}
+
+// reach loads what the targets of an ExperienceSLO can come to, and little more: the
+// touchpoints it names, those of its journey, or those that its selector may match.
 func (c catalogue) reach(ctx context.Context, slo *v1alpha1.ExperienceSLO) (targets.Namespace, error) {
 	in := targets.Namespace{Touchpoints: map[string]*v1alpha1.Touchpoint{}, Journeys: map[string]*v1alpha1.Journey{}}
 	names := slo.Spec.Targets.Touchpoints
@@ -175,8 +199,8 @@ func (c catalogue) reach(ctx context.Context, slo *v1alpha1.ExperienceSLO) (targ
 		}
 	}
 	if slo.Spec.Targets.Selector != nil {
-		all, err := c.touchpoints(ctx, slo.Namespace)
-		in.Touchpoints = all
+		selectable, err := c.selectable(ctx, slo.Namespace, slo.Spec.Targets.Selector)
+		in.Touchpoints = selectable
 		return in, err
 	}
 	for _, name := range names {

@@ -285,9 +285,9 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 	b := ctrl.NewControllerManagedBy(mgr).
 		// Selectors of ExperienceSLOs read labels.
 		For(&v1alpha1.Touchpoint{}, builder.WithPredicates(predicate.Or[client.Object](generationChanges, labelsChange, strayProbesCome))).
-		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(meaningsChange)).
-		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(generationChanges)).
-		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(labelsChange)).
+		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(later, meaningsChange)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(ofJourneyReferences), builder.WithPredicates(later, generationChanges)).
+		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(later, labelsChange)).
 		WithOptions(options)
 	if r.observed != nil {
 		for _, topic := range []observe.Topic{observe.MetricsOfTouchpoint, observe.FiguresOfTouchpoint} {

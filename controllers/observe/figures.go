@@ -138,16 +138,20 @@ func (o *Observer) questions() []question {
 		return fmt.Sprintf("(%s / (%s > 0))", o.selector(loss, traffic), o.selector(events, traffic))
 	}
 	alerts := fmt.Sprintf("alertname=~%q", rules.AlertBudgetBurn+"|"+rules.AlertSurveyBurn)
-	return []question{
+	asked := []question{
 		{expr: fmt.Sprintf("max by (%s, family, window, floor) (%s)", budgetLabels, o.selector(rules.Budget)), read: readRoster},
 		{expr: lately(rules.SampleSize, within), read: readBudgets(func(b *Budget, value float64) { b.Events = value })},
 		{expr: lately(rules.MeanLoss, within), read: readBudgets(func(b *Budget, value float64) { b.Loss = value })},
 		{expr: fmt.Sprintf("%s < %s or %s", mean("5m"), mean("1h"), mean("1h")), read: readRecent},
 		{expr: fmt.Sprintf("max by (namespace, slo, objective, touchpoint, severity, tier) (%s)", o.selector("ALERTS", `alertstate="firing"`, alerts)), read: readFiring},
 		{slow: true, expr: lately(rules.Coverage, withinLong), read: readCoverage},
-		{slow: true, expr: fmt.Sprintf("last_over_time(%s[%s])", o.selector("", fmt.Sprintf("__name__=~%q", rules.ExperiencePrefix+".+")), within), read: readExperience},
 		{slow: true, expr: fmt.Sprintf("last_over_time(%s[%s])", o.selector("", fmt.Sprintf("__name__=~%q", rules.JourneyKPI+"|"+rules.JourneyEntries)), withinQuarter), read: readJourneys},
 	}
+	// One by one: ten thousand touchpoints make two megabytes of each answer.
+	for _, series := range rules.ExperienceSeries {
+		asked = append(asked, question{slow: true, expr: fmt.Sprintf("last_over_time(%s[%s])", o.selector(series), within), read: readExperience})
+	}
+	return asked
 }
 
 // intern keeps one copy of each name.

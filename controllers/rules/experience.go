@@ -53,6 +53,12 @@ const (
 	latencyGains = "sojourn:touchpoint_latency_seconds_bucket:sum1h"
 )
 
+// ExperienceSeries are all that begin with ExperiencePrefix.
+var ExperienceSeries = []string{
+	ExperienceVisits, ExperienceFailures, ExperienceP50, ExperienceP95,
+	ExperienceAnswers, ExperienceGood, ExperienceBad, ExperiencePoints,
+}
+
 const answerKey = touchpointKey + ", instrument, source"
 
 // instruments are all there are, with their scales.

@@ -237,7 +237,9 @@ func makeAll(in objects) made {
 	for _, slo := range in.slos {
 		slosOf[slo.Namespace] = append(slosOf[slo.Namespace], slo)
 		own := ForSLO(slo, at(slo.Namespace))
-		add(slo.Namespace, own.Groups)
+		for _, object := range own.Objects {
+			add(slo.Namespace, object.Groups)
+		}
 		all.complain("ExperienceSLO", slo.Name, own.Problems)
 	}
 	for _, touchpoint := range in.touchpoints {

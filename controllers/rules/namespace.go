@@ -17,9 +17,9 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/targets"
 )
 
-// Object is one rule object of a namespace's shared set.
+// Object is one rule object.
 type Object struct {
-	// Name is deterministic and the same in every namespace.
+	// Name is deterministic: that of a shared object is the same in every namespace.
 	Name string
 	// Groups stay below what one Kubernetes object can hold.
 	Groups []monitoringv1.RuleGroup
@@ -128,19 +128,29 @@ func (r roster) floors(family budget.Family) []int {
 // kilobyte or two, and an object can hold one megabyte.
 const perObject = 128
 
-// infoObjects records the labels of touchpoints, one rule each. A touchpoint's object is
-// found by a hash of its name, so that a new touchpoint leaves the objects of the others
-// alone; the number of objects is a power of two and seldom changes.
-func infoObjects(namespace string, names []string, in targets.Namespace, journeysOf map[string][]string) []Object {
+// shardsFor is how many objects hold n things, a power of two that seldom changes.
+func shardsFor(n, perObject int) int {
 	shards := 1
-	for shards*perObject < len(names) {
+	for shards*perObject < n {
 		shards *= 2
 	}
+	return shards
+}
+
+// shardOf finds the object of a touchpoint by a hash of its name, so that a new touchpoint
+// leaves the objects of the others alone.
+func shardOf(touchpoint string, shards int) int {
+	hash := fnv.New32a()
+	hash.Write([]byte(touchpoint))
+	return int(hash.Sum32()) & (shards - 1)
+}
+
+// infoObjects records the labels of touchpoints, one rule each.
+func infoObjects(namespace string, names []string, in targets.Namespace, journeysOf map[string][]string) []Object {
+	shards := shardsFor(len(names), perObject)
 	rules := make([][]monitoringv1.Rule, shards)
 	for _, name := range names {
-		hash := fnv.New32a()
-		hash.Write([]byte(name))
-		shard := int(hash.Sum32()) & (shards - 1)
+		shard := shardOf(name, shards)
 		rules[shard] = append(rules[shard], record(TouchpointInfo, "vector(1)", infoLabels(namespace, in.Touchpoints[name], journeysOf[name])))
 	}
 	var objects []Object

@@ -18,8 +18,8 @@ import (
 
 // SLORules is what an ExperienceSLO comes to.
 type SLORules struct {
-	// Groups record what is allowed; none if nothing can be watched.
-	Groups []monitoringv1.RuleGroup
+	// Objects record what is allowed; none if nothing can be watched.
+	Objects []Object
 	// Resolution tells which touchpoints the targets match.
 	Resolution targets.Resolution
 	// Objectives says for each objective, in the spec's order, how it is watched.
@@ -52,13 +52,13 @@ type Watch struct {
 }
 
 // ForSLO makes the rules of one ExperienceSLO: one for each objective, which says what is
-// allowed, however many touchpoints it covers. An objective that its touchpoints serve
+// allowed, however many touchpoints it covers as long as one object can hold them. An objective that its touchpoints serve
 // from different sources takes one for each source, because a loss means something else in
 // each. What happens is counted by touchpoint, for all promises alike. The budgets are mean
 // losses per event, by the formulas of package budget.
 func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 	made := SLORules{Resolution: targets.Resolve(slo, in)}
-	var rules []monitoringv1.Rule
+	var all []budgetSet
 	for i := range slo.Spec.Objectives {
 		m, err := understand(&slo.Spec.Objectives[i])
 		if err != nil {
@@ -76,15 +76,52 @@ func ForSLO(slo *v1alpha1.ExperienceSLO, in targets.Namespace) SLORules {
 		made.Objectives = append(made.Objectives, status)
 		made.Budgets += int(status.Budgets)
 		for _, set := range watched {
-			rules = append(rules, record(Budget, set.allowed(), set.labels()))
+			all = append(all, set)
 			made.Watched = append(made.Watched, Watch{
 				Objective: m.name, Def: m.def(set.source), Family: m.family, Touchpoints: set.touchpoints,
 				Allowed: m.budget, Value: set.meaning.value,
 			})
 		}
 	}
-	made.Groups = grouped("sojourn-slo-"+slo.Name, rosterTile, each(rules)...)
+	made.Objects = rosterObjects("sojourn-slo-"+slo.Name, all, made.Budgets)
 	return made
+}
+
+// budgetsPerObject is how many budgets one rule object names on average: each of them takes
+// up to 64 bytes, and an object can hold one megabyte.
+const budgetsPerObject = 4096
+
+// rosterObjects makes one rule of each set, in one object. Where that would outgrow what an
+// object can hold, the touchpoints are spread over several by their names, so that one
+// touchpoint more changes a single object. Names of ExperienceSLOs have no dot, so that no
+// two of these objects meet in one name.
+func rosterObjects(name string, all []budgetSet, budgets int) []Object {
+	shards := shardsFor(budgets, budgetsPerObject)
+	rules := make([][]monitoringv1.Rule, shards)
+	for _, set := range all {
+		spread := make([][]string, shards)
+		for _, touchpoint := range set.touchpoints {
+			shard := shardOf(touchpoint, shards)
+			spread[shard] = append(spread[shard], touchpoint)
+		}
+		for shard, touchpoints := range spread {
+			if len(touchpoints) > 0 {
+				set.touchpoints = touchpoints
+				rules[shard] = append(rules[shard], record(Budget, set.allowed(), set.labels()))
+			}
+		}
+	}
+	var objects []Object
+	for shard := range rules {
+		shardName := name
+		if shard > 0 {
+			shardName = fmt.Sprintf("%s.%d", name, shard)
+		}
+		if groups := grouped(shardName, rosterTile, each(rules[shard])...); len(groups) > 0 {
+			objects = append(objects, Object{Name: shardName, Groups: groups})
+		}
+	}
+	return objects
 }
 
 func impossible(m meaning, err error) Problem {

@@ -113,6 +113,11 @@ func (cp *ControlPlane) RESTConfig() *rest.Config { return rest.CopyConfig(cp.co
 // [ControlPlane.RESTConfig], for kubectl and for programs under test.
 func (cp *ControlPlane) Kubeconfig() string { return cp.path("kubeconfig") }
 
+// PIDs are the processes of the API server and of etcd, for those who measure them.
+func (cp *ControlPlane) PIDs() []int {
+	return []int{cp.apiServer.cmd.Process.Pid, cp.etcd.cmd.Process.Pid}
+}
+
 // Stop ends all programs, the API server's clients first, and removes the
 // temporary folder. It may be called more than once, and on nil.
 func (cp *ControlPlane) Stop() {

@@ -51,8 +51,8 @@ func generatedRules(touchpoints []string) ([]monitoringv1.RuleGroup, error) {
 	if made.Budgets != len(touchpoints) {
 		return nil, fmt.Errorf("%d of %d budgets are watched: %v", made.Budgets, len(touchpoints), made.Problems)
 	}
-	groups := made.Groups
-	for _, object := range rules.ForNamespace(namespace, []*v1alpha1.ExperienceSLO{slo}, in, nil) {
+	var groups []monitoringv1.RuleGroup
+	for _, object := range append(made.Objects, rules.ForNamespace(namespace, []*v1alpha1.ExperienceSLO{slo}, in, nil)...) {
 		groups = append(groups, object.Groups...)
 	}
 	return needed(groups, rules.AlertSurveyBurn)

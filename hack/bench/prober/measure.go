@@ -26,6 +26,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	ac "github.com/sojourn-dev/sojourn/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/hack/bench/proc"
 )
 
 // scrapeEvery is how often the prober is scraped.
@@ -264,7 +265,7 @@ func (p *prober) watch(ctx context.Context, window time.Duration) (figures, erro
 	if err != nil {
 		return f, err
 	}
-	before, err := cpuOf(p.command.Process.Pid)
+	before, err := proc.CPU(p.command.Process.Pid)
 	if err != nil {
 		return f, err
 	}
@@ -274,7 +275,7 @@ func (p *prober) watch(ctx context.Context, window time.Duration) (figures, erro
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
 			return f, err
 		}
-		resident, err := residentOf(p.command.Process.Pid)
+		resident, err := proc.Resident(p.command.Process.Pid)
 		if err != nil {
 			return f, err
 		}
@@ -290,7 +291,7 @@ func (p *prober) watch(ctx context.Context, window time.Duration) (figures, erro
 	if last, err = p.scrape(ctx); err != nil {
 		return f, err
 	}
-	after, err := cpuOf(p.command.Process.Pid)
+	after, err := proc.CPU(p.command.Process.Pid)
 	if err != nil {
 		return f, err
 	}
@@ -371,7 +372,7 @@ func (b *bench) drive(ctx context.Context, l load, window time.Duration) (figure
 			}
 			running.Go(func() error { return probe(i) })
 			if i%64 == 0 {
-				resident, err := residentOf(b.blackbox.PID())
+				resident, err := proc.Resident(b.blackbox.PID())
 				if err != nil {
 					return err
 				}
@@ -386,14 +387,14 @@ func (b *bench) drive(ctx context.Context, l load, window time.Duration) (figure
 	sizes.Store(0)
 	longest.Store(0)
 	done.Store(0)
-	before, err := cpuOf(b.blackbox.PID())
+	before, err := proc.CPU(b.blackbox.PID())
 	if err != nil {
 		return f, err
 	}
 	if err := drive(window); err != nil {
 		return f, err
 	}
-	after, err := cpuOf(b.blackbox.PID())
+	after, err := proc.CPU(b.blackbox.PID())
 	if err != nil {
 		return f, err
 	}

@@ -95,7 +95,9 @@ func (o objects) groups() []monitoringv1.RuleGroup {
 		first := len(groups)
 		slos, in := o.slos[namespace], o.touchpoints[namespace]
 		for _, slo := range slos {
-			groups = append(groups, rules.ForSLO(slo, in).Groups...)
+			for _, object := range rules.ForSLO(slo, in).Objects {
+				groups = append(groups, object.Groups...)
+			}
 		}
 		var names []string
 		for name := range in.Touchpoints {

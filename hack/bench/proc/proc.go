@@ -1,4 +1,5 @@
-package main
+// Package proc reads from Linux's /proc what processes use.
+package proc
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"time"
 )
 
-// cpuOf is the CPU time that a process has used, its own and the kernel's for it.
-func cpuOf(pid int) (time.Duration, error) {
+// CPU is the CPU time that a process has used, its own and the kernel's for it.
+func CPU(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -27,17 +28,22 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(total) * 10 * time.Millisecond, nil // USER_HZ is 100 everywhere
 }
 
-// residentOf is the memory that a process holds, in bytes.
-func residentOf(pid int) (int, error) {
+// Resident is the memory that a process holds, in bytes.
+func Resident(pid int) (int, error) { return memory(pid, "VmRSS:") }
+
+// Peak is the most memory that a process has held so far, in bytes.
+func Peak(pid int) (int, error) { return memory(pid, "VmHWM:") }
+
+func memory(pid int, field string) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
+		if rest, found := strings.CutPrefix(line, field); found {
 			kib, err := strconv.Atoi(strings.Fields(rest)[0])
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("process %d has no resident memory", pid)
+	return 0, fmt.Errorf("process %d has no %s", pid, field)
 }
