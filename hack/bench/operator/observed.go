@@ -72,7 +72,7 @@ func (b *bench) measureObserved(ctx context.Context, p platform) (*observedRow, 
 			break
 		}
 		if time.Since(begin) > 3*time.Minute {
-			return nil, fmt.Errorf("Prometheus does not show %d budgets (%w)", r.budgets, err)
+			return nil, fmt.Errorf("there are no %d budgets in Prometheus (%w)", r.budgets, err)
 		}
 		if err := sleep(ctx, time.Second); err != nil {
 			return nil, err
