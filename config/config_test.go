@@ -471,6 +471,70 @@ func TestServiceMonitors(t *testing.T) {
 	}
 }
 
+// TestOperatorRules has Prometheus's own tool check the rules that watch Sojourn itself,
+// and try some.
+func TestOperatorRules(t *testing.T) {
+	var groups monitoringv1.PrometheusRuleSpec
+	for _, object := range ofKind[monitoringv1.PrometheusRule](t, render(t, "prometheus"), "PrometheusRule") {
+		groups.Groups = append(groups.Groups, object.Spec.Groups...)
+	}
+	text, err := yaml.Marshal(groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"rules.yaml": string(text), "scenarios.yaml": operatorScenarios} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, binary := range []string{localstack.PromtoolBinary, localstack.Promtool2Binary} {
+		promtool, err := localstack.Binary(t.Context(), binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, arguments := range [][]string{{"check", "rules", "--lint-fatal", "rules.yaml"}, {"test", "rules", "scenarios.yaml"}} {
+			command := exec.CommandContext(t.Context(), promtool, arguments...)
+			command.Dir = dir
+			if output, err := command.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", command, err, output)
+			}
+		}
+	}
+}
+
+const operatorScenarios = `
+rule_files: [rules.yaml]
+evaluation_interval: 1m
+tests:
+- interval: 1m
+  input_series:
+  - {series: 'sojourn_build_info{program="prober",version="1",instance="a"}', values: '1x60'}
+  - {series: 'sojourn_build_info{program="gateway",version="1",instance="b"}', values: '1x20'}
+  - {series: 'sojourn_build_info{program="manager",version="1",instance="c"}', values: '1x60'}
+  - {series: 'controller_runtime_reconcile_errors_total{controller="touchpoint",instance="c"}', values: '0+1x60'}
+  - {series: 'controller_runtime_reconcile_errors_total{controller="other",instance="d"}', values: '0+1x60'}
+  - {series: 'sojourn_observe_last_success_timestamp_seconds{instance="c"}', values: '600x60'}
+  - {series: 'sojourn_survey_rejected_total{pod="gateway-0",reason="store_unavailable"}', values: '0x30 5x30'}
+  - {series: 'sojourn_survey_rejected_total{pod="gateway-0",reason="malformed"}', values: '0+9x60'}
+  alert_rule_test:
+  - {eval_time: 20m, alertname: SojournProgramGone}
+  - eval_time: 40m
+    alertname: SojournProgramGone
+    exp_alerts: [{exp_labels: {program: gateway, severity: ticket}, exp_annotations: {summary: 'No gateway of Sojourn has been scraped for 10 minutes', description: 'Without the prober nobody visits touchpoints, without the gateway no answer is taken, and without the manager edits have no effect; alerts on what is measured go on. Look at its Pods and at the scrape targets of Prometheus.'}}]
+  - eval_time: 40m
+    alertname: SojournReconcileFails
+    exp_alerts: [{exp_labels: {controller: touchpoint, severity: ticket}, exp_annotations: {summary: 'The manager of Sojourn fails again and again at touchpoint', description: 'Edits may have no effect. The condition Ready of the objects concerned, or else the log of the manager, says why.'}}]
+  - {eval_time: 19m, alertname: SojournBlind}
+  - eval_time: 40m
+    alertname: SojournBlind
+    exp_alerts: [{exp_labels: {severity: ticket}, exp_annotations: {summary: 'The manager of Sojourn has had no answer from Prometheus for over 10 minutes', description: 'Statuses are old; alerts are not concerned. The condition Observed of any ExperienceSLO, or sojourn_observe_failures_total by reason, says why.'}}]
+  - {eval_time: 30m, alertname: SojournAnswersRefused}
+  - eval_time: 40m
+    alertname: SojournAnswersRefused
+    exp_alerts: [{exp_labels: {pod: gateway-0, severity: ticket}, exp_annotations: {summary: 'The gateway gateway-0 cannot keep customers'' answers', description: 'Survey tools deliver them again for a while, and customers do not. Look at its volume or its PostgreSQL; its log says what fails.'}}]
+`
+
 // TestScrapeConfig has Prometheus's own code read the configuration, and apply it to
 // the Pods that there will be.
 func TestScrapeConfig(t *testing.T) {

@@ -222,6 +222,9 @@ func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) er
 	}
 	// A count of nothing is a figure too.
 	status.WithMeasured(after.Measured).WithPromised(after.Promised).WithCompleteness(after.Completeness)
+	if b := after.Budgets; b != nil {
+		status.WithBudgets(ac.JourneyBudgets().WithMet(b.Met).WithBreached(b.Breached).WithUnknown(b.Unknown))
+	}
 	configuration := ac.Journey(s.journey.Name, s.journey.Namespace).WithStatus(status)
 	if err := r.client.Status().Apply(ctx, configuration, publish.FieldOwner, client.ForceOwnership); err != nil {
 		return client.IgnoreNotFound(err)

@@ -58,6 +58,9 @@ type Options struct {
 	// Prometheus is asked for what only data shows; without a URL nobody is. Its
 	// Namespaces are those above.
 	Prometheus observe.Options
+	// Workloads has those of blueprints watched: Deployments, StatefulSets, DaemonSets,
+	// Services and EndpointSlices.
+	Workloads bool
 
 	// LeaderElection lets one of several managers work and the others wait.
 	LeaderElection bool
@@ -238,6 +241,9 @@ func cacheOptions(options Options, form publish.Form) cache.Options {
 	if options.probes {
 		cached.ByObject[&monitoringv1.Probe{}] = cache.ByObject{Label: ours}
 	}
+	if options.Workloads {
+		workloadCaches(cached.ByObject)
+	}
 	if len(options.Namespaces) > 0 {
 		cached.DefaultNamespaces = map[string]cache.Config{}
 		for _, namespace := range options.Namespaces {
@@ -300,7 +306,8 @@ func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, o
 			now: time.Now, pace: newPace(time.Now, shortestSLORest),
 		}).setup(mgr, controllerOptions()),
 		(&touchpointReconciler{
-			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,
+			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, workloads: options.Workloads,
+			recorder: recorder, now: time.Now,
 		}).setup(mgr, controllerOptions()),
 		(&journeyReconciler{
 			client: mgr.GetClient(), catalogue: known, publisher: publisher, rules: ruleOptions, observed: observed, recorder: recorder, now: time.Now,

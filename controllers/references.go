@@ -40,6 +40,13 @@ func indexFields(ctx context.Context, indexer client.FieldIndexer) error {
 		indexer.IndexField(ctx, &v1alpha1.Journey{}, indexJourneyNamespace, func(object client.Object) []string {
 			return referencedNamespaces(object.(*v1alpha1.Journey))
 		}),
+		indexer.IndexField(ctx, &v1alpha1.Touchpoint{}, indexTouchpointWorkload, func(object client.Object) []string {
+			var keys []string
+			for _, workload := range workloadsOf(object.(*v1alpha1.Touchpoint)) {
+				keys = append(keys, workload.Kind+"/"+workload.Name)
+			}
+			return keys
+		}),
 		indexer.IndexField(ctx, &v1alpha1.ExperienceSLO{}, indexSLOTouchpoint, func(object client.Object) []string {
 			var keys []string
 			for _, name := range object.(*v1alpha1.ExperienceSLO).Spec.Targets.Touchpoints {

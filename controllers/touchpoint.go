@@ -44,6 +44,8 @@ type touchpointReconciler struct {
 	publisher *publish.Publisher
 	rules     rules.Options
 	observed  *observe.Observer
+	// workloads: those of blueprints are watched.
+	workloads bool
 	recorder  events.EventRecorder
 	now       func() time.Time
 	memory    statusMemory[v1alpha1.TouchpointStatus]
@@ -59,6 +61,8 @@ type touchpointScope struct {
 	promises []*v1alpha1.ExperienceSLO
 	rules    rules.ObjectRules
 	problems []rules.Problem
+	// workloads are those of the blueprint.
+	workloads []v1alpha1.WorkloadStatus
 	// unobserved: what Prometheus complains of is not known yet.
 	unobserved bool
 	again      error
@@ -71,6 +75,9 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 	}
 	if s.touchpoint == nil || s.touchpoint.DeletionTimestamp != nil {
 		return reconcile.Result{}, r.withdraw(ctx, s)
+	}
+	if err := r.inspect(ctx, s); err != nil {
+		return reconcile.Result{}, err
 	}
 	r.check(s)
 	r.checkProbe(s)
@@ -211,6 +218,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	moment := momentOf(r.observed, s.touchpoint, r.now())
 	conditions := readiness(before.Conditions, s.touchpoint.Generation, s.finding(), moment.Now)
 	budgets := r.observed.BudgetsAt(s.key)
+	after.Workloads = s.workloads
 	after.Conditions = append(conditions, observe.OfTouchpoint(&after, &s.touchpoint.Spec, r.observed.ExperienceAt(s.key), budgets, moment)...)
 	compared := before
 	compared.Conditions = owned(before.Conditions)
@@ -221,6 +229,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 		ObservedGeneration: after.ObservedGeneration, MeasuredBy: after.MeasuredBy,
 		Journeys: after.Journeys, Conditions: after.Conditions,
 		Score: after.Score, Experience: after.Experience, Satisfaction: after.Satisfaction, Gaps: after.Gaps,
+		Workloads: after.Workloads,
 	})
 	if err != nil {
 		return err
@@ -287,6 +296,7 @@ func (r *touchpointReconciler) setup(mgr ctrl.Manager, options controller.Option
 	}
 	r.catalogue.watchRuleObjects(b, r.publisher.Form, kindTouchpoint, bySource)
 	r.watchProbes(b)
+	r.watchWorkloads(b)
 	return b.Complete(r)
 }
 

@@ -432,7 +432,7 @@ type BudgetStatus struct {
 	// +optional
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +optional
 	Upper Figure `json:"upper,omitempty"`
 

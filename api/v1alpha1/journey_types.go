@@ -301,7 +301,7 @@ type StageStatus struct {
 
 	// budgets counts the budgets at its touchpoints.
 	// +optional
-	Budgets JourneyBudgets `json:"budgets,omitzero"`
+	Budgets *JourneyBudgets `json:"budgets,omitempty"`
 
 	// entries is how many customers entered the stage within a day, to two significant
 	// digits.
@@ -310,12 +310,12 @@ type StageStatus struct {
 	Entries *int64 `json:"entries,omitempty"`
 
 	// conversionPercent is the share of those who entered the stage before this that
-	// entered this one, and dropOffPercent the rest; more than 100 where customers come
+	// entered this one; more than 100 where customers come
 	// from elsewhere.
 	// +optional
 	ConversionPercent Figure `json:"conversionPercent,omitempty"`
 
-	// dropOffPercent: see conversionPercent.
+	// dropOffPercent is the share of those who did not: see conversionPercent.
 	// +optional
 	DropOffPercent Figure `json:"dropOffPercent,omitempty"`
 }

@@ -598,7 +598,9 @@ type BlueprintPart struct {
 	// +optional
 	Description Text `json:"description,omitempty"`
 
-	// workload is the Kubernetes object that does it, in the touchpoint's namespace.
+	// workload is the Kubernetes object that does it, in the touchpoint's namespace. Its
+	// health is told in status.workloads, and by the Healthy condition when the touchpoint
+	// breaks a promise.
 	// +optional
 	Workload *WorkloadReference `json:"workload,omitempty"`
 }
@@ -692,7 +694,7 @@ type ShareFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
@@ -712,7 +714,7 @@ type NetFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
@@ -740,7 +742,7 @@ type EffortFigure struct {
 	// +required
 	Lower Figure `json:"lower,omitempty"`
 
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	// +required
 	Upper Figure `json:"upper,omitempty"`
 
@@ -822,9 +824,10 @@ type WorkloadStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// health is Healthy, Progressing, Unhealthy, or Missing where there is no such object.
+	// health is Healthy; Degraded, if not all that there should be of it can serve;
+	// Unhealthy, if nothing can; or Missing, where there is no such object.
 	// +required
-	// +kubebuilder:validation:Enum=Healthy;Progressing;Unhealthy;Missing
+	// +kubebuilder:validation:Enum=Healthy;Degraded;Unhealthy;Missing
 	Health string `json:"health,omitempty"`
 
 	// message says what is wrong.

@@ -28,13 +28,13 @@ import (
 // crashes is how often each case of TestCrash kills; make test-crash asks for 100.
 var crashes = flag.Int("crashes", 12, "how often TestCrash kills")
 
-// process is a gateway in a process of its own.
-type process struct {
+// gatewayProcess is a gateway in a process of its own.
+type gatewayProcess struct {
 	*exec.Cmd
 	responsesAddress, metricsAddress string
 }
 
-func startProcess(t *testing.T, kubeconfig, database, namespace string) *process {
+func startProcess(t *testing.T, kubeconfig, database, namespace string) *gatewayProcess {
 	t.Helper()
 	command := exec.Command(os.Args[0], "--kubeconfig", kubeconfig, "--source-namespaces", namespace,
 		"--listen-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0", "--namespaces", namespace)
@@ -46,7 +46,7 @@ func startProcess(t *testing.T, kubeconfig, database, namespace string) *process
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{Cmd: command}
+	p := &gatewayProcess{Cmd: command}
 	t.Cleanup(p.kill)
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
@@ -69,7 +69,7 @@ func startProcess(t *testing.T, kubeconfig, database, namespace string) *process
 }
 
 // kill ends the process as a power cut would.
-func (p *process) kill() {
+func (p *gatewayProcess) kill() {
 	_ = p.Process.Kill()
 	_ = p.Wait()
 }
@@ -189,7 +189,7 @@ func TestCrash(t *testing.T) {
 			c := &crash{
 				namespace: test.namespace, database: database,
 				notes: &notes{unacknowledged: map[int]bool{}, acknowledged: map[int]bool{}, erased: map[int]bool{}},
-				start: func() *process { return startProcess(t, plane.Kubeconfig(), database, test.namespace) },
+				start: func() *gatewayProcess { return startProcess(t, plane.Kubeconfig(), database, test.namespace) },
 			}
 			gateway := c.start()
 			for range rounds {
@@ -228,14 +228,14 @@ func TestCrash(t *testing.T) {
 type crash struct {
 	*notes
 	namespace, database  string
-	start                func() *process
+	start                func() *gatewayProcess
 	kills, databaseKills int
 	sent, answered       atomic.Int64
 	before               map[string]float64
 }
 
 // send has clients send and erase until disaster has struck.
-func (c *crash) send(t *testing.T, gateway *process, disaster func()) {
+func (c *crash) send(t *testing.T, gateway *gatewayProcess, disaster func()) {
 	ctx, stop := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	for client := range 8 {
@@ -270,7 +270,7 @@ func (c *crash) send(t *testing.T, gateway *process, disaster func()) {
 }
 
 // nothingFell compares what is shown with what was shown, and with what was promised.
-func (c *crash) nothingFell(t *testing.T, gateway *process) {
+func (c *crash) nothingFell(t *testing.T, gateway *gatewayProcess) {
 	t.Helper()
 	totals := scrape(t, gateway.metricsAddress, c.namespace)
 	for series, total := range c.before {
@@ -285,7 +285,7 @@ func (c *crash) nothingFell(t *testing.T, gateway *process) {
 }
 
 // settle has clients send again what they got no answer to.
-func (c *crash) settle(t *testing.T, gateway *process) {
+func (c *crash) settle(t *testing.T, gateway *gatewayProcess) {
 	t.Helper()
 	for number := range c.unacknowledged {
 		if status, answer, err := post(t.Context(), gateway.responsesAddress, bodyOf(c.namespace, []int{number})); err != nil || status != 202 {
@@ -307,7 +307,7 @@ func (c *crash) settle(t *testing.T, gateway *process) {
 
 // verify compares what was sent, stored, erased, counted and shown, and returns the
 // case's row.
-func (c *crash) verify(t *testing.T, gateway *process) string {
+func (c *crash) verify(t *testing.T, gateway *gatewayProcess) string {
 	t.Helper()
 	shown := scrape(t, gateway.metricsAddress, c.namespace)
 	// This time the polite way, which leaves one complete file.

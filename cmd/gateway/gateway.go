@@ -24,6 +24,7 @@ import (
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/postgres"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/series"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
+	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 )
 
 type options struct {
@@ -230,15 +231,9 @@ func (g *gateway) stop(responses, metrics *http.Server) error {
 
 func (g *gateway) registry(door *intake.Intake) (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "sojourn_build_info",
-		Help:        "1, with the version that runs.",
-		ConstLabels: prometheus.Labels{"version": currentVersion()},
-	})
-	info.Set(1)
 	for _, collector := range []prometheus.Collector{
 		series.NewResponses(g.ledger, g.touchpoints.All, g.options.log),
-		info,
+		process.BuildInfo("gateway", currentVersion()),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 	"github.com/sojourn-dev/sojourn/controllers"
@@ -58,7 +59,7 @@ Nothing that alerts need depends on the manager being alive.`,
   manager --kubeconfig ~/.kube/config --namespaces shop \
     --metrics-bind-address 0 --health-probe-bind-address 0
 
-  # With conditions that tell which metrics do not fit.
+  # With a status that tells what customers experience, and which metrics do not fit.
   manager --prometheus-url http://prometheus-operated.monitoring.svc:9090
 
   # User PromQL may only read series of the object's own namespace.
@@ -80,6 +81,9 @@ Nothing that alerts need depends on the manager being alive.`,
 			// The API server shares itself out fairly; a limit of our own would only
 			// slow down a start with many objects.
 			restConfig.QPS = -1
+			if err := metrics.Registry.Register(process.BuildInfo("manager", process.Version(version))); err != nil {
+				return err
+			}
 			return controllers.Run(c.Context(), restConfig, options)
 		},
 	}
@@ -90,13 +94,14 @@ Nothing that alerts need depends on the manager being alive.`,
 	flags.StringToStringVar(&options.RuleLabels, "rule-labels", nil, "labels for every rule object, for a Prometheus that selects by them, such as release=prometheus")
 	flags.StringVar(&options.RulesNamespace, "rules-namespace", ownNamespace(), "`namespace`, which must exist, for rules as ConfigMaps where the kind PrometheusRule is not installed")
 	flags.StringToStringVar(&options.ConfigMapLabels, "rules-configmap-label", map[string]string{"prometheus_rule": "1"}, "labels for those ConfigMaps, for the rules sidecar that selects by them")
-	flags.StringVar(&options.Prometheus.URL, "prometheus-url", "", "`address` of the Prometheus that evaluates the rules, to be asked whether the metrics that Touchpoints name fit; default: nobody is asked")
+	flags.StringVar(&options.Prometheus.URL, "prometheus-url", "", "`address` of the Prometheus that evaluates the rules, to be asked what customers experience and whether the metrics that Touchpoints name fit; default: nobody is asked")
 	flags.StringVar(&options.Prometheus.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
 	flags.StringVar(&options.Prometheus.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
 	flags.StringVar(&options.Prometheus.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
 	flags.StringVar(&options.Prometheus.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
 	flags.StringVar(&options.Prometheus.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
 	flags.DurationVar(&options.Prometheus.Interval, "observe-interval", 30*time.Second, "`time` from one question to the next, at least 1s")
+	flags.BoolVar(&options.Workloads, "watch-workloads", true, "tell how the Deployments, StatefulSets, DaemonSets and Services do that blueprints name; takes the right to watch them and EndpointSlices")
 	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "work only while holding the Lease sojourn-manager; for more than one replica")
 	flags.StringVar(&options.LeaderElectionNamespace, "leader-elect-namespace", "", "`namespace` of the Lease; default: the Pod's own")
 	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8443", "`address` that serves /metrics; 0: none")

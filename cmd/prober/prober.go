@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 
+	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/debug"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/exposition"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/fleet"
@@ -117,7 +118,7 @@ func newProber(o options) (*prober, error) {
 	p.own.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		skipped, lag,
+		process.BuildInfo("prober", o.Version), skipped, lag,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sojourn_prober_touchpoints",
 			Help: "Touchpoints that this prober probes.",

@@ -38,10 +38,7 @@ func OfJourney(status *v1alpha1.JourneyStatus, spec *v1alpha1.JourneySpec, stage
 	if !m.stands() {
 		status.Score = scoreFigure(previous.Score, budget.JourneyScore(budget.Scoring(spec.Scoring), scored(stops)))
 		status.Weakest = weakest(previous.Weakest, stops)
-		status.Budgets = nil
-		if counts := countBudgets(stops); counts != (v1alpha1.JourneyBudgets{}) {
-			status.Budgets = &counts
-		}
+		status.Budgets = countBudgets(stops)
 		status.Stages = stageStatuses(previous.Stages, spec.Stages, stages, recorded.Entries)
 		status.KPIs = kpiStatuses(previous.KPIs, spec.KPIs, recorded.KPIs)
 	}
@@ -73,9 +70,13 @@ func allBudgets(stops []Stop) (budgets []*Budget, names map[*Budget]string) {
 	return budgets, names
 }
 
-func countBudgets(stops []Stop) v1alpha1.JourneyBudgets {
-	var counts v1alpha1.JourneyBudgets
+// countBudgets returns nil if there is none.
+func countBudgets(stops []Stop) *v1alpha1.JourneyBudgets {
 	budgets, _ := allBudgets(stops)
+	if len(budgets) == 0 {
+		return nil
+	}
+	counts := &v1alpha1.JourneyBudgets{}
 	for _, b := range budgets {
 		switch b.State() {
 		case budget.Met, budget.AtRisk:

@@ -310,8 +310,8 @@ func TestOfJourney(t *testing.T) {
 		Weakest: &v1alpha1.WeakestTouchpoint{Name: "bank/pay", Score: "20", Why: "checkout/up is Breached"},
 		Budgets: &v1alpha1.JourneyBudgets{Met: 2, Breached: 1, Unknown: 1},
 		Stages: []v1alpha1.StageStatus{
-			{Name: "find", Score: "90", Budgets: v1alpha1.JourneyBudgets{Met: 1, Unknown: 1}, Entries: &found},
-			{Name: "buy", Score: "63", Budgets: v1alpha1.JourneyBudgets{Met: 1, Breached: 1}, Entries: &bought, ConversionPercent: "35", DropOffPercent: "65"},
+			{Name: "find", Score: "90", Budgets: &v1alpha1.JourneyBudgets{Met: 1, Unknown: 1}, Entries: &found},
+			{Name: "buy", Score: "63", Budgets: &v1alpha1.JourneyBudgets{Met: 1, Breached: 1}, Entries: &bought, ConversionPercent: "35", DropOffPercent: "65"},
 			{Name: "empty"},
 		},
 		KPIs: []v1alpha1.KPIStatus{

@@ -73,7 +73,22 @@ func OfTouchpoint(status *v1alpha1.TouchpointStatus, spec *v1alpha1.TouchpointSp
 		status.Satisfaction = satisfaction(status.Experience, spec.Expectation)
 	}
 	status.Gaps = gaps(previous.Gaps, spec, status, budgets, m)
-	return m.conditions(previous.Conditions, judged(v1alpha1.ConditionHealthy, budgets, (*Budget).fullName))
+	health := judged(v1alpha1.ConditionHealthy, budgets, (*Budget).fullName)
+	if behind := troubled(status.Workloads); behind != "" && health.Status == metav1.ConditionFalse {
+		health.Message += "; behind it: " + behind
+	}
+	return m.conditions(previous.Conditions, health)
+}
+
+// troubled names the parts of the blueprint that do not do well.
+func troubled(workloads []v1alpha1.WorkloadStatus) string {
+	var parts []string
+	for _, workload := range workloads {
+		if workload.Health != "Healthy" {
+			parts = append(parts, fmt.Sprintf("%s %s (%s)", workload.Kind, workload.Name, workload.Message))
+		}
+	}
+	return some(parts)
 }
 
 // fullName names a budget among those of a touchpoint.

@@ -13,12 +13,15 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
@@ -107,11 +110,46 @@ func IndexFields(ctx context.Context, indexer client.FieldIndexer, form Form) er
 	return err
 }
 
+var rulesWritten = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "sojourn_rules",
+	Help: "Prometheus rules that are generated, by the kind of object they come from.",
+}, []string{"kind"})
+
+func init() { metrics.Registry.MustRegister(rulesWritten) }
+
+// counted holds how many rules each source has, for rulesWritten.
+var counted struct {
+	sync.Mutex
+	bySource map[Source]int
+}
+
+// count keeps account of the rules of a source.
+func count(source Source, objects []rules.Object) {
+	n := 0
+	for _, object := range objects {
+		for _, group := range object.Groups {
+			n += len(group.Rules)
+		}
+	}
+	counted.Lock()
+	defer counted.Unlock()
+	if counted.bySource == nil {
+		counted.bySource = map[Source]int{}
+	}
+	rulesWritten.WithLabelValues(source.Kind).Add(float64(n - counted.bySource[source]))
+	if n == 0 {
+		delete(counted.bySource, source)
+		return
+	}
+	counted.bySource[source] = n
+}
+
 // Sync makes the rule objects of a source exactly those given. With an owner they
 // are the owner's, and the garbage collector removes them with it.
 //
 // An object that cannot be written does not keep the others from being written.
 func (p *Publisher) Sync(ctx context.Context, source Source, owner client.Object, objects []rules.Object) error {
+	count(source, objects)
 	var failures []error
 	wanted := map[string]bool{}
 	for _, object := range objects {

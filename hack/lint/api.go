@@ -52,7 +52,7 @@ var accepted = map[string]*regexp.Regexp{
 		// The status of an object is a struct in every Kubernetes API.
 		`(ExperienceSLO|Journey|Touchpoint)\.Status ` +
 		// In a status, a count that is not there is a count of nothing.
-		`|\w+Status\.\w+ has a valid zero value \(0\) and should be a pointer` +
+		`|(\w+Status|BudgetStates|JourneyBudgets)\.\w+ has a valid zero value \(0\) and should be a pointer` +
 		// These default to false: the API server stores what Go leaves out.
 		`|(Alerting\.Disabled|TouchpointReference\.MomentOfTruth|ProbeStep\.AlwaysRun|Extraction\.Sensitive) has a valid zero value \(false\)` +
 		`)`),

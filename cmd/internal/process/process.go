@@ -1,4 +1,4 @@
-// Package process is what the programs that watch a cluster do alike when they start.
+// Package process is what the programs do alike when they start.
 package process
 
 import (
@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -47,6 +48,17 @@ func RESTConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("finding the API server: %w", err)
 	}
 	return found, nil
+}
+
+// BuildInfo is the series by which it is seen that a program runs, and in which version.
+// The alerts on programs that are gone read it.
+func BuildInfo(program, version string) prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sojourn_build_info", Help: "1, with the program that runs and its version.",
+		ConstLabels: prometheus.Labels{"program": program, "version": version},
+	})
+	info.Set(1)
+	return info
 }
 
 // Version is what the linker said, else what the Go command recorded.

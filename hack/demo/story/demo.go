@@ -56,6 +56,7 @@ type Demo struct {
 	Samples   *Samples
 	Customers *Customers
 	Alerts    *Alerts
+	Score     *Score
 
 	customers  sync.Mutex // Customers draw one after the other
 	background sync.WaitGroup
@@ -260,18 +261,22 @@ func (d *Demo) open(ctx context.Context) error {
 	parts, starting := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.Stack.StartPrometheus(starting) })
 	parts.Go(func() error { return d.Stack.StartProber(starting) })
-	if err := parts.Wait(); err != nil {
+	err := parts.Wait()
+	if err != nil {
 		return err
 	}
 	d.Good("Prometheus, its rules sidecar and the prober run. Every target carries a foreign namespace: %s.", SystemNamespace)
 	d.Alerts = NewAlerts(d.Stack.Alertmanager, d.Samples)
+	if d.Score, err = newScore(d.Stack.Cluster.RESTConfig(), d.Samples.Namespace); err != nil {
+		return err
+	}
 	d.background.Go(func() { storefront.Visit(ctx, d.Shop.URL, storefront.ShoppersPerSecond, d.Options.Seed) })
 	d.background.Go(func() { d.answerSurveys(ctx) })
 
 	begin := time.Now()
 	var well time.Time
 	var why error
-	err := d.watch(ctx, 3*time.Minute, func() bool {
+	err = d.watch(ctx, 3*time.Minute, func() bool {
 		if why = d.unwell(ctx); why != nil {
 			well = time.Time{}
 			return false
@@ -286,7 +291,21 @@ func (d *Demo) open(ctx context.Context) error {
 		return errors.Join(err, why)
 	}
 	d.Good("All is well, and no alert.")
+	if err := d.watch(ctx, time.Minute, func() bool { return d.Score.look(ctx) == nil }); err != nil {
+		return errors.Join(err, d.Score.look(ctx))
+	}
+	d.Score.before = d.Score.now
+	d.journeys(ctx)
 	return nil
+}
+
+// journeys shows what kubectl get does of journeys.
+func (d *Demo) journeys(ctx context.Context) {
+	tables, err := Tables(ctx, d.Stack.Cluster.RESTConfig(), d.Samples.Namespace, "journeys")
+	if err != nil && ctx.Err() == nil {
+		d.Bad("%v", err)
+	}
+	d.Print(tables)
 }
 
 // unwell says what does not yet work, or nothing.
@@ -378,8 +397,12 @@ const (
 	struggle   = time.Minute
 )
 
+// telling is by how many points of a hundred a journey's score must move to be told of.
+const telling = 5
+
 // breakCheckout slows the checkout down, has customers complain of it, and waits for
-// an alert of each.
+// an alert of each. It mends the checkout once that is felt, and waits until that is felt
+// too.
 func (d *Demo) breakCheckout(ctx context.Context, begin time.Time) error {
 	d.Alerts.Expect(brokenTouchpoint)
 	broke := time.Now()
@@ -391,6 +414,9 @@ func (d *Demo) breakCheckout(ctx context.Context, begin time.Time) error {
 
 	wanted := []string{"latency", "ces"}
 	told := map[string]bool{}
+	var mended time.Time
+	var failed error
+	recovered := false
 	err := d.watch(ctx, d.Options.Patience, func() bool {
 		kinds := d.Alerts.Kinds()
 		for _, kind := range wanted {
@@ -400,10 +426,26 @@ func (d *Demo) breakCheckout(ctx context.Context, begin time.Time) error {
 					kind, time.Since(broke).Seconds(), time.Since(begin).Seconds())
 			}
 		}
-		return !slices.ContainsFunc(wanted, func(kind string) bool { return !kinds[kind] })
+		if fell := d.Score.before - d.Score.lowest; kinds["latency"] && fell >= telling && mended.IsZero() {
+			d.Break("The score of the journey has fallen by %d points, to %d:", fell, d.Score.lowest)
+			d.journeys(ctx)
+			mended = time.Now()
+			if failed = d.Shop.SetMode(brokenPage, storefront.Healthy); failed != nil {
+				return true
+			}
+			d.Good("The checkout is mended, and as fast as before.")
+		}
+		if d.Score.look(ctx) == nil && !mended.IsZero() && !recovered && d.Score.now-d.Score.lowest >= telling {
+			recovered = true
+			d.Good("The score has risen again, to %d, %.0f s after the checkout was mended.", d.Score.now, time.Since(mended).Seconds())
+		}
+		return recovered && !slices.ContainsFunc(wanted, func(kind string) bool { return !kinds[kind] })
 	})
-	if err != nil {
-		return errors.Join(err, missing(wanted, d.Alerts.Kinds()), d.Stack.Trouble(ctx))
+	if err != nil || failed != nil {
+		if !recovered {
+			err = errors.Join(err, fmt.Errorf("the score of the journey went from %d to %d, and is now %d", d.Score.before, d.Score.lowest, d.Score.now))
+		}
+		return errors.Join(err, failed, missing(wanted, d.Alerts.Kinds()), d.Stack.Trouble(ctx))
 	}
 	return nil
 }

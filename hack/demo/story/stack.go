@@ -138,7 +138,7 @@ func (s *Stack) StartManager(ctx context.Context) error {
 	}
 	s.Manager, err = s.start(ctx, "manager", "http://"+health+"/readyz",
 		"--rules-namespace="+SystemNamespace, "--metrics-bind-address=0", "--health-probe-bind-address="+health,
-		"--prometheus-url=http://"+s.prometheusAddress)
+		"--prometheus-url=http://"+s.prometheusAddress, "--observe-interval=5s")
 	return err
 }
 

@@ -18,7 +18,9 @@ import (
 type BlueprintPartApplyConfiguration struct {
 	// description says what the part does.
 	Description *apiv1alpha1.Text `json:"description,omitempty"`
-	// workload is the Kubernetes object that does it, in the touchpoint's namespace.
+	// workload is the Kubernetes object that does it, in the touchpoint's namespace. Its
+	// health is told in status.workloads, and by the Healthy condition when the touchpoint
+	// breaks a promise.
 	Workload *WorkloadReferenceApplyConfiguration `json:"workload,omitempty"`
 }
 

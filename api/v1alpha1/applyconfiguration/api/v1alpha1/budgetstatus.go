@@ -30,7 +30,7 @@ type BudgetStatusApplyConfiguration struct {
 	// lower and upper are the confidence bounds of value, 98 % between them; of surveys
 	// only.
 	Lower *apiv1alpha1.Figure `json:"lower,omitempty"`
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	Upper *apiv1alpha1.Figure `json:"upper,omitempty"`
 	// events is how many events the window holds, to two significant digits.
 	Events *int64 `json:"events,omitempty"`

@@ -24,7 +24,7 @@ type EffortFigureApplyConfiguration struct {
 	EasePercent *apiv1alpha1.Figure `json:"easePercent,omitempty"`
 	// lower and upper are the confidence bounds of easePercent, 98 % between them.
 	Lower *apiv1alpha1.Figure `json:"lower,omitempty"`
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	Upper *apiv1alpha1.Figure `json:"upper,omitempty"`
 	// net is the share of easy answers less the share of difficult ones, in percentage
 	// points.

@@ -20,7 +20,7 @@ type NetFigureApplyConfiguration struct {
 	Points *apiv1alpha1.Figure `json:"points,omitempty"`
 	// lower and upper are the confidence bounds of points, 98 % between them.
 	Lower *apiv1alpha1.Figure `json:"lower,omitempty"`
-	// upper: see lower.
+	// upper is the other bound; see lower.
 	Upper *apiv1alpha1.Figure `json:"upper,omitempty"`
 	// events is how many answers there were, to two significant digits.
 	Events *int64 `json:"events,omitempty"`

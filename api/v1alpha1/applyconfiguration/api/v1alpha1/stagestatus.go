@@ -26,10 +26,10 @@ type StageStatusApplyConfiguration struct {
 	// digits.
 	Entries *int64 `json:"entries,omitempty"`
 	// conversionPercent is the share of those who entered the stage before this that
-	// entered this one, and dropOffPercent the rest; more than 100 where customers come
+	// entered this one; more than 100 where customers come
 	// from elsewhere.
 	ConversionPercent *apiv1alpha1.Figure `json:"conversionPercent,omitempty"`
-	// dropOffPercent: see conversionPercent.
+	// dropOffPercent is the share of those who did not: see conversionPercent.
 	DropOffPercent *apiv1alpha1.Figure `json:"dropOffPercent,omitempty"`
 }
 

@@ -18,7 +18,8 @@ type WorkloadStatusApplyConfiguration struct {
 	Kind *string `json:"kind,omitempty"`
 	// name of the object.
 	Name *string `json:"name,omitempty"`
-	// health is Healthy, Progressing, Unhealthy, or Missing where there is no such object.
+	// health is Healthy; Degraded, if not all that there should be of it can serve;
+	// Unhealthy, if nothing can; or Missing, where there is no such object.
 	Health *string `json:"health,omitempty"`
 	// message says what is wrong.
 	Message *string `json:"message,omitempty"`
