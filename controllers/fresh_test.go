@@ -73,20 +73,18 @@ func likeAFreshOne(t *testing.T, plane *localstack.ControlPlane, access client.C
 	}
 	fresh.settle(t, time.Second)
 	fresh.stop(t)
-	for i, name := range namespaces {
-		want, err := childrenOf(t.Context(), access, copies[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Retries are up to half a minute apart.
-		eventually(t, "as a fresh manager makes it", 60*time.Second, func(ctx context.Context) error {
-			got, err := childrenOf(ctx, access, name)
-			if err != nil {
-				return err
-			}
-			return difference(got, want)
-		})
+	want, err := childrenOf(t.Context(), access, copies)
+	if err != nil {
+		t.Fatal(err)
 	}
+	// Retries are up to half a minute apart.
+	eventually(t, "as a fresh manager makes it", 60*time.Second, func(ctx context.Context) error {
+		got, err := childrenOf(ctx, access, namespaces)
+		if err != nil {
+			return err
+		}
+		return difference(got, want)
+	})
 }
 
 // kinds are lists of the three kinds, in the order in which they are least work.
@@ -130,11 +128,25 @@ func reconciled(ctx context.Context, access client.Client, namespace string) err
 
 var times = regexp.MustCompile(`(?m)^\s*"(lastTransitionTime|observedGeneration)": .*\n`)
 
-// childrenOf writes what a manager made of a namespace: each object as text, without what is
-// of one moment or one object only. Of statuses the generations are left out: the original
+// childrenOf writes what a manager made of some namespaces: each object as text, without what
+// is of one moment or one object only. Of statuses the generations are left out: the original
 // was edited more often than the copy.
-func childrenOf(ctx context.Context, access client.Client, namespace string) (map[string]string, error) {
+func childrenOf(ctx context.Context, access client.Client, namespaces []string) (map[string]string, error) {
+	var names []string
+	for i, namespace := range namespaces {
+		names = append(names, namespace, fmt.Sprint("NAMESPACE-", i))
+	}
+	blanked := strings.NewReplacer(names...).Replace
 	found := map[string]string{}
+	for _, namespace := range namespaces {
+		if err := addChildren(ctx, access, namespace, blanked, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func addChildren(ctx context.Context, access client.Client, namespace string, blanked func(string) string, found map[string]string) error {
 	owners := map[types.UID]string{}
 	add := func(kind string, object client.Object, content any) error {
 		type owner struct {
@@ -153,13 +165,12 @@ func childrenOf(ctx context.Context, access client.Client, namespace string) (ma
 		if err != nil {
 			return err
 		}
-		blanked := func(text string) string { return strings.ReplaceAll(text, namespace, "NAMESPACE") }
-		found[blanked(kind+" "+object.GetName())] = times.ReplaceAllString(blanked(string(text)), "")
+		found[blanked(kind+" "+object.GetNamespace()+"/"+object.GetName())] = times.ReplaceAllString(blanked(string(text)), "")
 		return nil
 	}
 	for _, list := range kinds() {
 		if err := access.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return nil, err
+			return err
 		}
 		if err := meta.EachListItem(list, func(item runtime.Object) error {
 			object := item.(client.Object)
@@ -171,13 +182,13 @@ func childrenOf(ctx context.Context, access client.Client, namespace string) (ma
 			owners[object.GetUID()] = kind + " " + object.GetName()
 			return add(kind, object, content["status"])
 		}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	ours := client.MatchingLabels{"sojourn.dev/namespace": namespace}
 	var configMaps corev1.ConfigMapList
 	if err := access.List(ctx, &configMaps, ours); err != nil {
-		return nil, err
+		return err
 	}
 	for _, object := range configMaps.Items {
 		// How YAML breaks lines depends on the length of names.
@@ -185,12 +196,12 @@ func childrenOf(ctx context.Context, access client.Client, namespace string) (ma
 		for key, text := range object.Data {
 			var rules any
 			if err := yaml.Unmarshal([]byte(text), &rules); err != nil {
-				return nil, fmt.Errorf("ConfigMap %s: %w", object.Name, err)
+				return fmt.Errorf("ConfigMap %s: %w", object.Name, err)
 			}
 			content[key] = rules
 		}
 		if err := add("ConfigMap", &object, content); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	var ruleObjects monitoringv1.PrometheusRuleList
@@ -199,23 +210,23 @@ func childrenOf(ctx context.Context, access client.Client, namespace string) (ma
 			// The API server keeps an order of its own, which means nothing.
 			slices.SortFunc(object.Spec.Groups, func(a, b monitoringv1.RuleGroup) int { return strings.Compare(a.Name, b.Name) })
 			if err := add("PrometheusRule", &object, object.Spec); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	} else if !meta.IsNoMatchError(err) {
-		return nil, err
+		return err
 	}
 	var probes monitoringv1.ProbeList
 	if err := access.List(ctx, &probes, ours); err == nil {
 		for _, object := range probes.Items {
 			if err := add("Probe", &object, object.Spec); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	} else if !meta.IsNoMatchError(err) {
-		return nil, err
+		return err
 	}
-	return found, nil
+	return nil
 }
 
 // difference tells the first thing in which two sets of objects differ.

@@ -52,6 +52,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	logger := logr.Discard()
+	if os.Getenv("SOJOURN_TEST_LOG") != "" {
+		logger = logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
 	if os.Getenv(managerProcess) != "" {
 		if err := runManagerProcess(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -79,12 +85,6 @@ func runTests(m *testing.M) (code int, err error) {
 	if api, err = prepare(ctx, cluster); err != nil {
 		return 0, err
 	}
-	logger := logr.Discard()
-	if os.Getenv("SOJOURN_TEST_LOG") != "" {
-		logger = logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	}
-	ctrl.SetLogger(logger)
-	klog.SetLogger(logger)
 	return m.Run(), nil
 }
 

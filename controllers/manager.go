@@ -138,10 +138,16 @@ func Run(ctx context.Context, restConfig *rest.Config, options Options) error {
 	}
 	for {
 		form, err := detectForm(ctx, restConfig)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("asking the API server whether it knows the kind PrometheusRule: %w", err)
 		}
-		if options.probes, err = detectProbes(ctx, restConfig); err != nil {
+		if options.probes, err = detectProbes(ctx, restConfig); ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("asking the API server whether it knows the kind Probe: %w", err)
 		}
 		options.Logger.Info("starting", "form", form, "probes", options.probes)
