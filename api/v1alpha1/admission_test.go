@@ -443,7 +443,9 @@ func TestAdmission(t *testing.T) {
 		{"Journey", "spec.type", "Robot", notEnum},
 		{"Journey", "spec.personas", repeat(9, "{name: p#}"), many(8)},
 		{"Journey", "spec.personas", "[{name: p}, {name: p}]", "Duplicate value"},
-		{"Journey", "spec.kpis", "[{name: k, query: a, target: 5%}]", ""},
+		{"Journey", "spec.kpis", "[{name: k, query: a, target: '<= 5'}]", ""},
+		{"Journey", "spec.kpis", "[{name: k, query: a, target: '-0.25'}]", ""},
+		{"Journey", "spec.kpis", "[{name: k, query: a, target: at least 5}]", "spec.kpis[0].target in body should match"},
 		{"Journey", "spec.kpis", "[{name: k}]", required},
 		{"Journey", "spec.kpis", repeat(21, "{name: k#, query: a}"), many(20)},
 	} {
@@ -546,7 +548,8 @@ spec:
 		"Journey": `
 spec:
   type: Customer
-  stages: [{name: purchase, touchpoints: [{name: checkout, momentOfTruth: false}]}]`,
+  scoring: PeakEnd
+  stages: [{name: purchase, touchpoints: [{name: checkout, weight: 1, momentOfTruth: false}]}]`,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			object := &unstructured.Unstructured{}

@@ -871,7 +871,7 @@ type TouchpointStatus struct {
 	Journeys []string `json:"journeys,omitempty"`
 
 	// score is how customers fare here, 0 to 100: the mean of the share that finds it easy,
-	// the share that is satisfied, and how well the budgets are kept just now.
+	// the share that is satisfied, and how well budgets of visits are kept just now.
 	// +optional
 	Score Figure `json:"score,omitempty"`
 

@@ -44,8 +44,8 @@ func AlarmingBurn(family Family, tiers []Tier, budget float64, floor int) float6
 }
 
 // TouchpointScore is the mean, from 0 to 100, of what is known of a touchpoint: the share of
-// customers that find it easy, the share that is satisfied, and how well its budgets are
-// kept (Kept), each from 0 to 1. What is not known is NaN; if nothing is, so is the score.
+// customers that find it easy, the share that is satisfied, and how well that of its
+// budgets is kept which is kept worst (Kept), each from 0 to 1. What is not known is NaN; if nothing is, so is the score.
 func TouchpointScore(ease, satisfied, kept float64) float64 {
 	sum, known := 0.0, 0.0
 	for _, part := range []float64{ease, satisfied, kept} {

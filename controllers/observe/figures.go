@@ -57,11 +57,12 @@ func (b *Budget) BurnRate() float64 {
 	return budget.BurnRate(b.Recent, b.Allowed)
 }
 
-// Kept tells how well the budget is kept, 0 to 1 (budget.Kept); NaN if nothing is known.
+// Kept tells how well the budget is kept just now, 0 to 1 (budget.Kept); NaN if nothing is
+// known.
 func (b *Budget) Kept() float64 {
 	burn := b.BurnRate()
-	if math.IsNaN(burn) || b.Family == budget.Survey && b.Events < float64(b.Floor) {
-		return math.NaN()
+	if math.IsNaN(burn) {
+		return burn
 	}
 	return budget.Kept(burn, budget.AlarmingBurn(b.Family, budget.Tiers(b.Family, b.Window), b.Allowed, b.Floor))
 }

@@ -213,9 +213,9 @@ func TestOfTouchpoint(t *testing.T) {
 	budgets := []*Budget{visits("up", "checkout", 0.02), visits("fast", "checkout", 0.001)}
 	status.Conditions = OfTouchpoint(&status, spec, experience(), budgets, momentAt(begin))
 	want := v1alpha1.TouchpointStatus{
-		// Four in five find it easy; NPS 30 is a loss of 0.35; one budget of two burns at
-		// 2, where 13.44 would page.
-		Score: "80",
+		// Four in five find it easy; NPS 30 is a loss of 0.35; the budget that is kept worst
+		// burns at 2, where 13.44 would page.
+		Score: "79",
 		Experience: &v1alpha1.Experience{
 			Availability: &v1alpha1.ShareFigure{Percent: "99", Lower: "98.1", Upper: "99.5", Events: 1200},
 			Latency:      &v1alpha1.LatencyFigure{P50Seconds: "0.082", P95Seconds: "0.41"},

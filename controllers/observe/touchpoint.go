@@ -36,13 +36,12 @@ func ScoreOf(experience *Experience, budgets []*Budget) Score {
 			score.Satisfied = 1 - nps.loss()
 		}
 	}
-	sum, known := 0.0, 0.0
 	for _, b := range budgets {
-		if kept := b.Kept(); !math.IsNaN(kept) {
-			sum, known = sum+kept, known+1
+		// What surveys promise speaks for itself above.
+		if kept := b.Kept(); b.Family == budget.Traffic && !math.IsNaN(kept) && !(score.Kept <= kept) {
+			score.Kept = kept
 		}
 	}
-	score.Kept = sum / known
 	score.Value = budget.TouchpointScore(score.Ease, score.Satisfied, score.Kept)
 	return score
 }

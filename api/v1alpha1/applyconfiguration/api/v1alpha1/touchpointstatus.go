@@ -30,7 +30,7 @@ type TouchpointStatusApplyConfiguration struct {
 	// first 20 in alphabetical order.
 	Journeys []string `json:"journeys,omitempty"`
 	// score is how customers fare here, 0 to 100: the mean of the share that finds it easy,
-	// the share that is satisfied, and how well the budgets are kept just now.
+	// the share that is satisfied, and how well budgets of visits are kept just now.
 	Score *apiv1alpha1.Figure `json:"score,omitempty"`
 	// experience is what customers experience.
 	Experience *ExperienceApplyConfiguration `json:"experience,omitempty"`
