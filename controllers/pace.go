@@ -10,8 +10,8 @@ import (
 // pace spaces the work on one object: the first change is answered at once, and what
 // follows is gathered. A thousand touchpoints applied together would otherwise have
 // the rules that cover all of them made and written a thousand times. The larger the
-// work, the longer the rest, so that it takes no more than a tenth of the time while
-// changes come without end. A rest ends early once no more of them come.
+// work, the longer the rest, so that it takes about a tenth of the time while changes
+// come without end. A rest ends early once no more of them come.
 //
 // Work that failed is not paced: the back-off of the queue is the pace then, and a
 // rest would make the queue forget it.
@@ -35,7 +35,7 @@ type pause struct {
 }
 
 const (
-	longestRest = 30 * time.Second
+	longestRest = 10 * time.Second
 	restPerWork = 9
 	// newcomerRest is how long what belongs to a new object may take to arrive, and
 	// newcomerStillness how long nothing may come for it to be taken for complete.

@@ -46,25 +46,25 @@ func TestRestEndsOnceNothingChanges(t *testing.T) {
 	p := newPace(func() time.Time { return now }, time.Second/2)
 	work := func() {
 		done := p.begin(a)
-		now = now.Add(2 * time.Second)
-		done() // rests for eighteen seconds, or until nothing has changed for two
+		now = now.Add(time.Second)
+		done() // rests for nine seconds, or until nothing has changed for one
 	}
 	work()
-	for second := range 18 {
-		want := min(2*time.Second, time.Duration(18-second)*time.Second)
+	for until := 9 * time.Second; until > 0; until -= time.Second / 2 {
+		want := min(time.Second, until)
 		if rest := p.rest(a); rest != want {
-			t.Errorf("a change in second %d waits %v, want %v", second, rest, want)
+			t.Errorf("a change %v before the end waits %v, want %v", until, rest, want)
 		}
-		now = now.Add(time.Second)
+		now = now.Add(time.Second / 2)
 	}
 	if rest := p.rest(a); rest != 0 {
 		t.Errorf("at the end of the rest: %v", rest)
 	}
 	work()
-	if rest := p.rest(a); rest != 2*time.Second {
+	if rest := p.rest(a); rest != time.Second {
 		t.Errorf("a single change waits %v", rest)
 	}
-	now = now.Add(2 * time.Second)
+	now = now.Add(time.Second)
 	if rest := p.rest(a); rest != 0 {
 		t.Errorf("after stillness: %v", rest)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -74,6 +75,11 @@ Nothing that alerts need depends on the manager being alive.`,
 				return err
 			}
 			options.Logger = logr.FromSlogHandler(log.Handler())
+			if os.Getenv("GOGC") == "" {
+				// Most of the memory is what the cache holds, which stays. Collecting garbage
+				// once it is half of that, and not as much again, costs little.
+				debug.SetGCPercent(50)
+			}
 			restConfig, err := process.RESTConfig(kubeconfig)
 			if err != nil {
 				return err
