@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,33 +21,27 @@ func listening(t *testing.T, o *Observer) (woken func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	names := make(chan string)
+	var mu sync.Mutex
+	var all []string
 	for topic, kind := range map[Topic]string{BudgetsOfSLO: "slo", FiguresOfTouchpoint: "touchpoint", FiguresOfJourney: "journey"} {
 		news := o.News(topic)
 		go func() {
 			for {
 				select {
 				case e := <-news:
-					names <- kind + " " + e.Object.GetName()
+					mu.Lock()
+					all = append(all, kind+" "+e.Object.GetName())
+					mu.Unlock()
 				case <-ctx.Done():
 					return
 				}
 			}
 		}()
 	}
-	var all []string
-	go func() {
-		for {
-			select {
-			case name := <-names:
-				all = append(all, name)
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
 	return func() string {
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		slices.Sort(all)
 		text := strings.Join(all, ", ")
 		all = nil
