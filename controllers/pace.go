@@ -37,6 +37,9 @@ type pause struct {
 const (
 	longestRest = 10 * time.Second
 	restPerWork = 9
+	// longestStillness keeps a single edit from waiting where the work before it was slow,
+	// as it is while a manager starts.
+	longestStillness = 500 * time.Millisecond
 	// newcomerRest is how long what belongs to a new object may take to arrive, and
 	// newcomerStillness how long nothing may come for it to be taken for complete.
 	newcomerRest, newcomerStillness = 2 * time.Second, 300 * time.Millisecond
@@ -100,7 +103,7 @@ func (p *pace) begin(request reconcile.Request) (done func()) {
 		defer p.mu.Unlock()
 		p.rests[request] = &pause{
 			until:     ended.Add(min(max(p.shortest, restPerWork*work), longestRest)),
-			stillness: max(p.shortest, work),
+			stillness: max(p.shortest, min(work, longestStillness)),
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 	done := p.begin(a)
 	now = now.Add(time.Second)
 	done()
-	if rest := p.rest(a); rest != time.Second {
+	if rest := p.rest(a); rest != time.Second/2 {
 		t.Errorf("after a second of work: %v", rest)
 	}
 	if rest := p.rest(b); rest != 0 {
@@ -47,24 +47,24 @@ func TestRestEndsOnceNothingChanges(t *testing.T) {
 	work := func() {
 		done := p.begin(a)
 		now = now.Add(time.Second)
-		done() // rests for nine seconds, or until nothing has changed for one
+		done() // rests for nine seconds, or until nothing has changed for half of one
 	}
 	work()
-	for until := 9 * time.Second; until > 0; until -= time.Second / 2 {
-		want := min(time.Second, until)
+	for until := 9 * time.Second; until > 0; until -= time.Second / 4 {
+		want := min(time.Second/2, until)
 		if rest := p.rest(a); rest != want {
 			t.Errorf("a change %v before the end waits %v, want %v", until, rest, want)
 		}
-		now = now.Add(time.Second / 2)
+		now = now.Add(time.Second / 4)
 	}
 	if rest := p.rest(a); rest != 0 {
 		t.Errorf("at the end of the rest: %v", rest)
 	}
 	work()
-	if rest := p.rest(a); rest != time.Second {
+	if rest := p.rest(a); rest != time.Second/2 {
 		t.Errorf("a single change waits %v", rest)
 	}
-	now = now.Add(time.Second)
+	now = now.Add(time.Second / 2)
 	if rest := p.rest(a); rest != 0 {
 		t.Errorf("after stillness: %v", rest)
 	}
