@@ -156,7 +156,9 @@ func (h *history) touchpoint() string {
 func (h *history) slo() string {
 	targets := h.one(
 		fmt.Sprintf("{touchpoints: [t%d]}", h.IntN(4)), "{touchpoints: [t0, t1, t2]}", "{journey: "+h.name("j")+"}",
-		"{selector: {}}", "{selector: {matchLabels: {tier: gold}}}", "{selector: {classes: [Critical]}}")
+		// Applying an empty selector where there was a fuller one is refused: the API server
+		// makes null of it.
+		"{selector: {classes: [Critical, Standard, Special]}}", "{selector: {matchLabels: {tier: gold}}}", "{selector: {classes: [Critical]}}")
 	objectives := []string{fmt.Sprintf("{name: up, availability: {target: '99.%d%%'}}", h.IntN(10))}
 	if h.IntN(2) == 0 {
 		objectives = append(objectives, fmt.Sprintf("{name: fast, latency: {threshold: %d00ms, target: '95%%'}}", 1+h.IntN(5)))

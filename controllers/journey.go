@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -308,6 +309,7 @@ func (r *journeyReconciler) setup(mgr ctrl.Manager, options controller.Options) 
 		For(&v1alpha1.Journey{}, builder.WithPredicates(generationChanges)).
 		Watches(&v1alpha1.Touchpoint{}, handler.EnqueueRequestsFromMapFunc(r.ofTouchpoint), builder.WithPredicates(later, touchpointMatters)).
 		Watches(&v1alpha1.ExperienceSLO{}, handler.EnqueueRequestsFromMapFunc(r.ofSLO), builder.WithPredicates(later, sloTargetsChange)).
+		Watches(&v1alpha1.Journey{}, handler.EnqueueRequestsFromMapFunc(r.ofTargeted), builder.WithPredicates(later, generationChanges)).
 		WatchesMetadata(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(later, labelsChange)).
 		WithOptions(options)
 	if r.observed != nil {
@@ -344,6 +346,24 @@ func (r *journeyReconciler) ofSLO(ctx context.Context, object client.Object) []r
 				requests = append(requests, request)
 			}
 		}
+	}
+	return requests
+}
+
+// ofTargeted finds the journeys that share touchpoints with one that is the target of an
+// ExperienceSLO: what it covers changes with that journey.
+func (r *journeyReconciler) ofTargeted(ctx context.Context, object client.Object) []reconcile.Request {
+	slos, err := r.catalogue.slos(ctx, client.InNamespace(object.GetNamespace()), client.MatchingFields{indexSLOJourney: object.GetName()})
+	if err != nil {
+		return failedToMap(ctx, err)
+	}
+	if len(slos) == 0 {
+		return nil
+	}
+	var requests []reconcile.Request
+	for _, reference := range targets.References(object.(*v1alpha1.Journey)) {
+		touchpoint := &v1alpha1.Touchpoint{ObjectMeta: metav1.ObjectMeta{Namespace: reference.Namespace, Name: reference.Name}}
+		requests = append(requests, r.ofTouchpoint(ctx, touchpoint)...)
 	}
 	return requests
 }

@@ -704,6 +704,57 @@ spec: {stages: [{name: purchase, touchpoints: [{name: checkout}]}]}
 	})
 }
 
+// What is promised on a journey can change with another, at which an ExperienceSLO aims.
+func TestPromisedByWayOfAnotherJourney(t *testing.T) {
+	t.Parallel()
+	prometheusRules(t, true)
+	namespace := newNamespace(t, "by-way", nil)
+	startManager(t, watching(namespace))
+	const objects = `
+apiVersion: sojourn.dev/v1alpha1
+kind: Touchpoint
+metadata: {name: checkout, namespace: NAMESPACE}
+spec: {channel: Web, probe: {http: {url: "http://shop/"}}}
+---
+apiVersion: sojourn.dev/v1alpha1
+kind: Touchpoint
+metadata: {name: search, namespace: NAMESPACE}
+spec: {channel: Web, probe: {http: {url: "http://shop/"}}}
+---
+apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: main, namespace: NAMESPACE}
+spec: {targets: {journey: main}, objectives: [{name: up, availability: {target: "99%"}}]}
+---
+apiVersion: sojourn.dev/v1alpha1
+kind: Journey
+metadata: {name: side, namespace: NAMESPACE}
+spec: {stages: [{name: only, touchpoints: [{name: checkout}, {name: search}]}]}
+---
+apiVersion: sojourn.dev/v1alpha1
+kind: Journey
+metadata: {name: main, namespace: NAMESPACE}
+spec: {stages: [{name: only, touchpoints: [TOUCHPOINTS]}]}
+`
+	promised := func(want int32) {
+		t.Helper()
+		eventually(t, fmt.Sprint(want, " are promised"), 10*time.Second, func(context.Context) error {
+			if got := get[v1alpha1.Journey](t, namespace, "side").Status.Promised; got != want {
+				return fmt.Errorf("%d are", got)
+			}
+			return nil
+		})
+	}
+	apply(t, namespace, strings.Replace(objects, "TOUCHPOINTS", "{name: checkout}, {name: search}", 1))
+	promised(2)
+	apply(t, namespace, strings.Replace(objects, "TOUCHPOINTS", "{name: search}", 1))
+	promised(1)
+	remove(t, get[v1alpha1.Journey](t, namespace, "main"))
+	promised(0)
+	apply(t, namespace, strings.Replace(objects, "TOUCHPOINTS", "{name: checkout}", 1))
+	promised(1)
+}
+
 func TestJourneysAcrossNamespaces(t *testing.T) {
 	prometheusRules(t, true)
 	startManager(t)

@@ -142,12 +142,18 @@ func bounds(good, all float64) (lower, upper float64) {
 	return 100 * (1 - high), 100 * (1 - low)
 }
 
+// step is by how much a figure must move to be written anew: by its rounding, and by enough
+// of the width of its bounds for the move to say something.
+func step(rounding float64, lower, upper v1alpha1.Figure) float64 {
+	return max(rounding, (valueOf(upper)-valueOf(lower))/8)
+}
+
 func share(previous *v1alpha1.ShareFigure, good, all float64) *v1alpha1.ShareFigure {
 	if math.IsNaN(good) || math.IsNaN(all) {
 		return nil
 	}
 	percent := 100 * good / all
-	if previous != nil && !figureMoved(previous.Percent, percent, 0.1, 0) && !countMoved(previous.Events, all) {
+	if previous != nil && !figureMoved(previous.Percent, percent, step(0.1, previous.Lower, previous.Upper), 0) && !countMoved(previous.Events, all) {
 		return previous
 	}
 	lower, upper := bounds(good, all)
@@ -157,7 +163,7 @@ func share(previous *v1alpha1.ShareFigure, good, all float64) *v1alpha1.ShareFig
 func net(previous *v1alpha1.NetFigure, answers Answers) *v1alpha1.NetFigure {
 	loss := answers.loss()
 	points := 100 * (1 - 2*loss)
-	if previous != nil && !figureMoved(previous.Points, points, 1, 0) && !countMoved(previous.Events, answers.All) {
+	if previous != nil && !figureMoved(previous.Points, points, step(1, previous.Lower, previous.Upper), 0) && !countMoved(previous.Events, answers.All) {
 		return previous
 	}
 	low, high := budget.Bounds(loss*answers.All, answers.All, budget.ZTicket)
@@ -168,7 +174,7 @@ func net(previous *v1alpha1.NetFigure, answers Answers) *v1alpha1.NetFigure {
 
 func effort(previous *v1alpha1.EffortFigure, instrument v1alpha1.CESInstrument, answers Answers) *v1alpha1.EffortFigure {
 	mean, ease := answers.Points/answers.All, 100*answers.Good/answers.All
-	if previous != nil && previous.Instrument == instrument && !figureMoved(previous.EasePercent, ease, 0.5, 0) &&
+	if previous != nil && previous.Instrument == instrument && !figureMoved(previous.EasePercent, ease, step(0.5, previous.Lower, previous.Upper), 0) &&
 		!figureMoved(previous.Mean, mean, 0.05, 0) && !countMoved(previous.Events, answers.All) {
 		return previous
 	}
