@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -142,6 +143,15 @@ func TestWhatCustomersFeel(t *testing.T) {
 		}
 		return nil
 	}))
+	kubectl, err := localstack.Binary(t.Context(), localstack.KubectlBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", cluster.Kubeconfig(), "--namespace", namespace,
+		"wait", "--for=condition=Met", "xslo/checkout", "--timeout=5s")
+	if output, err := wait.CombinedOutput(); err != nil || !strings.Contains(string(output), "condition met") {
+		t.Errorf("%s: %v %s", wait, err, output)
+	}
 	eventually(t, "the touchpoint's experience is there", patience, func(context.Context) error {
 		felt := get[v1alpha1.Touchpoint](t, namespace, "checkout").Status
 		e := felt.Experience
