@@ -102,7 +102,7 @@ func experienceGroups(namespace string) []monitoringv1.RuleGroup {
 		record(ExperienceFailures, counted(losses, v1alpha1.SourceMetric), from(v1alpha1.SourceMetric)),
 		record(latencyGains, gainedWithin(touchpointKey+", le", selector(probeDuration, here)), from(v1alpha1.SourceProbe)),
 	}
-	traffic = append(traffic, quantiles(selector(latencyGains, here, equals("source", "probe")), func() map[string]string { return nil })...)
+	traffic = append(traffic, quantiles(selector(latencyGains, here), nil)...)
 
 	total := fmt.Sprintf("max by (%s, instrument, score) (%s)", touchpointKey, latest(selector(surveyResponses, here)))
 	known := selector(answerTotals, here)
@@ -133,11 +133,11 @@ func gainedWithin(key, counter string) string {
 }
 
 // quantiles makes the rules for quantiles of what a histogram gained.
-func quantiles(gained string, labels func() map[string]string) []monitoringv1.Rule {
+func quantiles(gained string, labels map[string]string) []monitoringv1.Rule {
 	return []monitoringv1.Rule{
 		// The quantile of nothing is NaN, which no comparison lets through.
-		record(ExperienceP50, fmt.Sprintf("histogram_quantile(0.5, %s) >= 0", gained), labels()),
-		record(ExperienceP95, fmt.Sprintf("histogram_quantile(0.95, %s) >= 0", gained), labels()),
+		record(ExperienceP50, fmt.Sprintf("histogram_quantile(0.5, %s) >= 0", gained), maps.Clone(labels)),
+		record(ExperienceP95, fmt.Sprintf("histogram_quantile(0.95, %s) >= 0", gained), maps.Clone(labels)),
 	}
 }
 

@@ -215,7 +215,7 @@ func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []
 		now, before := latest(histogram.String()), latestBefore(histogram.String())
 		c.add(counts(def, gainedOf("", count(now), count(before)), c.rest(def, gainedOf("", within(now), within(before)))))
 	}
-	metric := func() map[string]string { return map[string]string{"source": "metric"} }
+	metric := map[string]string{"source": "metric"}
 	if !classic {
 		c.quantiles = c.labelled(quantiles(fmt.Sprintf("sum(increase(%s[%s]))", histogram, promDuration(TrafficSpan)), metric))
 		return
@@ -224,9 +224,7 @@ func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []
 	c.diagnosis.edges(latency.Histogram, histogram, edges)
 	every := *histogram
 	every.LabelMatchers = without(histogram.LabelMatchers, labels.BucketLabel)
-	gains := record(latencyGains, gainedWithin(labels.BucketLabel, every.String()), metric())
-	own := selector(latencyGains, equals("namespace", c.touchpoint.Namespace), equals("touchpoint", c.touchpoint.Name), equals("source", "metric"))
-	c.quantiles = c.labelled(append([]monitoringv1.Rule{gains}, quantiles("sum by (le) ("+own+")", metric)...))
+	c.quantiles = c.labelled([]monitoringv1.Rule{record(latencyGains, gainedWithin(labels.BucketLabel, every.String()), metric)})
 }
 
 func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []meaning) {
