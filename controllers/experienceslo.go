@@ -248,7 +248,7 @@ func (r *experienceSLOReconciler) writeStatus(ctx context.Context, s *experience
 	}
 	r.memory.remember(s.slo, configuration.ResourceVersion, after)
 	announce(r.recorder, s.slo, before.Conditions, after.Conditions)
-	announceCustomers(r.recorder, s.slo, v1alpha1.ConditionMet, before.Conditions, after.Conditions, observe.Told(r.observed.BudgetsOf(s.key)))
+	announceCustomers(r.recorder, s.slo, v1alpha1.ConditionMet, before.Conditions, after.Conditions, func() string { return observe.Told(r.observed.BudgetsOf(s.key)) })
 	return nil
 }
 

@@ -247,7 +247,7 @@ func (r *journeyReconciler) writeStatus(ctx context.Context, s *journeyScope) er
 	}
 	r.memory.remember(s.journey, configuration.ResourceVersion, after)
 	announce(r.recorder, s.journey, before.Conditions, after.Conditions)
-	announceCustomers(r.recorder, s.journey, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, observe.ToldOf(stages))
+	announceCustomers(r.recorder, s.journey, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, func() string { return observe.ToldOf(stages) })
 	return nil
 }
 

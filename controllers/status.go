@@ -147,7 +147,7 @@ func announce(recorder events.EventRecorder, object client.Object, before, after
 
 // announceCustomers tells of a change of the condition that speaks of customers, with the
 // numbers that made it. What a new object begins with is no news, unless it is bad.
-func announceCustomers(recorder events.EventRecorder, object client.Object, condition string, before, after []metav1.Condition, numbers string) {
+func announceCustomers(recorder events.EventRecorder, object client.Object, condition string, before, after []metav1.Condition, numbers func() string) {
 	now := meta.FindStatusCondition(after, condition)
 	if now == nil {
 		return
@@ -161,8 +161,8 @@ func announceCustomers(recorder events.EventRecorder, object client.Object, cond
 		kind = corev1.EventTypeWarning
 	}
 	note := now.Message
-	if numbers != "" {
-		note += " (" + numbers + ")"
+	if told := numbers(); told != "" {
+		note += " (" + told + ")"
 	}
 	recorder.Eventf(object, nil, kind, now.Reason, "Observe", "%s", shorten(note))
 }

@@ -240,7 +240,7 @@ func (r *touchpointReconciler) writeStatus(ctx context.Context, s *touchpointSco
 	}
 	r.memory.remember(s.touchpoint, configuration.ResourceVersion, after)
 	announce(r.recorder, s.touchpoint, before.Conditions, after.Conditions)
-	announceCustomers(r.recorder, s.touchpoint, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, observe.Told(budgets))
+	announceCustomers(r.recorder, s.touchpoint, v1alpha1.ConditionHealthy, before.Conditions, after.Conditions, func() string { return observe.Told(budgets) })
 	return nil
 }
 

@@ -374,44 +374,34 @@ func (o *Observer) takeFigures(found figures) {
 	o.shown = found
 }
 
-// BudgetsOf lists what Prometheus shows of the budgets of an ExperienceSLO; nothing may
-// write to it.
-func (o *Observer) BudgetsOf(slo types.NamespacedName) []*Budget {
+// latest is what Prometheus showed last; nothing, if there is none to ask.
+func (o *Observer) latest() figures {
 	if o == nil {
-		return nil
+		return figures{}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.shown.bySLO[slo]
+	return o.shown
+}
+
+// BudgetsOf lists what Prometheus shows of the budgets of an ExperienceSLO; nothing may
+// write to it.
+func (o *Observer) BudgetsOf(slo types.NamespacedName) []*Budget {
+	return o.latest().bySLO[slo]
 }
 
 // BudgetsAt lists what Prometheus shows of the budgets at a Touchpoint, whoever promised
 // them; nothing may write to it.
 func (o *Observer) BudgetsAt(touchpoint types.NamespacedName) []*Budget {
-	if o == nil {
-		return nil
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.shown.byTouchpoint[touchpoint]
+	return o.latest().byTouchpoint[touchpoint]
 }
 
 // ExperienceAt returns what customers experience at a Touchpoint; nil if nothing is known.
 func (o *Observer) ExperienceAt(touchpoint types.NamespacedName) *Experience {
-	if o == nil {
-		return nil
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.shown.experiences[touchpoint]
+	return o.latest().experiences[touchpoint]
 }
 
 // FiguresOf returns what is recorded of a Journey; nil if nothing is.
 func (o *Observer) FiguresOf(journey types.NamespacedName) *Journey {
-	if o == nil {
-		return nil
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.shown.journeys[journey]
+	return o.latest().journeys[journey]
 }

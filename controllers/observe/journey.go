@@ -2,6 +2,7 @@ package observe
 
 import (
 	"math"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -28,10 +29,7 @@ func OfJourney(status *v1alpha1.JourneyStatus, spec *v1alpha1.JourneySpec, stage
 		return nil
 	}
 	previous := *status
-	var stops []Stop
-	for _, stage := range stages {
-		stops = append(stops, stage...)
-	}
+	stops := slices.Concat(stages...)
 	if recorded == nil {
 		recorded = &Journey{}
 	}

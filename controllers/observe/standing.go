@@ -13,6 +13,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers/budget"
+	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
 // Moment is when a status is worked out, and by what.
@@ -133,7 +134,7 @@ func judged(condition string, budgets []*Budget, name func(*Budget) string) meta
 	}
 	made := metav1.Condition{Type: condition, Status: metav1.ConditionUnknown}
 	say := func(reason string, state budget.State, what string) metav1.Condition {
-		made.Reason, made.Message = reason, what+": "+some(byState[state])
+		made.Reason, made.Message = reason, what+": "+rules.Some(byState[state])
 		return made
 	}
 	switch {
@@ -156,15 +157,6 @@ func judged(condition string, budgets []*Budget, name func(*Budget) string) meta
 	}
 	made.Reason, made.Message = v1alpha1.ReasonKept, "every budget is kept"
 	return made
-}
-
-// some names at most five.
-func some(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // mostFigure is the largest number that a Figure has room for.

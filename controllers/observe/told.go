@@ -27,12 +27,8 @@ func Told(budgets []*Budget) string {
 	return strings.Join(told, "; ")
 }
 
-// ToldOf is Told of all budgets on a journey.
+// ToldOf is Told of all budgets on a journey, each once.
 func ToldOf(stages [][]Stop) string {
-	var budgets []*Budget
-	for _, stage := range stages {
-		some, _ := allBudgets(stage)
-		budgets = append(budgets, some...)
-	}
+	budgets, _ := allBudgets(slices.Concat(stages...))
 	return Told(budgets)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers/budget"
+	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
 // fewestAnswers is how many answers it takes for a share of them to make part of a score:
@@ -87,7 +88,7 @@ func troubled(workloads []v1alpha1.WorkloadStatus) string {
 			parts = append(parts, fmt.Sprintf("%s %s (%s)", workload.Kind, workload.Name, workload.Message))
 		}
 	}
-	return some(parts)
+	return rules.Some(parts)
 }
 
 // fullName names a budget among those of a touchpoint.

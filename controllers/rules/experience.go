@@ -70,16 +70,6 @@ var instruments = []struct {
 	{v1alpha1.InstrumentCSAT, budget.CSAT}, {v1alpha1.InstrumentNPS, budget.NPS},
 }
 
-// ScaleOf is the scale of an instrument, as series name it.
-func ScaleOf(instrument string) (scale budget.Scale, known bool) {
-	for _, each := range instruments {
-		if instrument == strings.ToLower(string(each.kind)) {
-			return each.scale, true
-		}
-	}
-	return budget.Scale{}, false
-}
-
 // experienceGroups records what customers experience at all touchpoints of a namespace: a
 // fixed number of rules.
 func experienceGroups(namespace string) []monitoringv1.RuleGroup {
