@@ -33,6 +33,12 @@ type meaning struct {
 	source  v1alpha1.Source // as the spec says; empty for the default
 }
 
+// Promise says in words, for people, what an objective promises.
+func Promise(objective *v1alpha1.Objective) string {
+	m, _ := understand(objective) // the target that is wrong is in the words
+	return m.promise
+}
+
 // understand reads an objective. The error, if any, is about the target that field
 // names; everything else of the meaning is filled in even then.
 func understand(objective *v1alpha1.Objective) (meaning, error) {
