@@ -27,8 +27,14 @@ build: ## Compile the programs into bin/.
 
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
-# First the one that mostly waits, beside which others can run.
-	$(GO) test -timeout 30m ./hack/e2e ./api/... ./controllers/... ./config/... ./hack/...
+# The story mostly waits for alerts, and the others run beside it.
+	$(MAKE) --no-print-directory -j 2 story others
+
+.PHONY: story others
+story:
+	$(GO) test -timeout 30m ./hack/e2e
+others:
+	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
