@@ -55,9 +55,8 @@ func (c *Cluster) ask(ctx context.Context) (*asked, string) {
 func (a *asked) over(ctx context.Context, expr string, span, step time.Duration) (model.Matrix, string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	// Steps stand at round times, so that a map drawn again has the same points.
-	end := time.Now()
-	start := end.Add(-span).Truncate(step).Add(step)
+	end := time.Now() // a point of its own: young series have no other
+	start := end.Add(-span / step * step)
 	value, _, _, err := a.api.QueryRange(ctx, expr, promv1.Range{Start: start, End: end, Step: step}, promv1.WithTimeout(patience))
 	if err != nil {
 		return nil, a.at.refused("Prometheus", statusOf(err), err)
@@ -366,4 +365,43 @@ func phases(vector model.Vector) []atlas.Phase {
 		return slices.Index(order, a.Phase) - slices.Index(order, b.Phase)
 	})
 	return found
+}
+
+// Firing is an alert on customers that fires, as Prometheus tells.
+type Firing struct {
+	// Alert is its name.
+	Alert          string
+	Touchpoint     atlas.Key
+	SLO, Objective string
+	// Tier is such as "page 1h".
+	Tier  string
+	Since time.Time
+}
+
+// Firing lists the alerts on customers that fire, in a namespace or in all. The sentence
+// says why they cannot be told.
+func (c *Cluster) Firing(ctx context.Context, namespace string) ([]Firing, string) {
+	prometheus, missing := c.ask(ctx)
+	if missing != "" {
+		return nil, "Since when alerts fire is not known. " + missing
+	}
+	matchers := fmt.Sprintf("alertname=~%q", strings.Join([]string{rules.AlertBudgetBurn, rules.AlertSurveyBurn, rules.AlertDataMissing}, "|"))
+	if namespace != "" {
+		matchers += fmt.Sprintf(",namespace=%q", namespace)
+	}
+	const labels = "alertname, namespace, touchpoint, slo, objective, severity, tier"
+	vector, missing := prometheus.now(ctx, fmt.Sprintf(`min by (%s) (ALERTS_FOR_STATE{%s}) and on (%s) ALERTS{alertstate="firing",%s}`, labels, matchers, labels, matchers))
+	if missing != "" {
+		return nil, "Since when alerts fire is not known. " + missing
+	}
+	var found []Firing
+	for _, sample := range vector {
+		label := func(name model.LabelName) string { return string(sample.Metric[name]) }
+		found = append(found, Firing{
+			Alert: label("alertname"), Touchpoint: atlas.Key{Namespace: label("namespace"), Name: label("touchpoint")},
+			SLO: label("slo"), Objective: label("objective"), Tier: strings.TrimSpace(label("severity") + " " + label("tier")),
+			Since: time.Unix(int64(sample.Value), 0).UTC(),
+		})
+	}
+	return found, ""
 }

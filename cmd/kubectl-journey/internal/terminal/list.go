@@ -52,7 +52,7 @@ func Journeys(listed []*atlas.Map, namespaces bool, o Options) string {
 			}
 			text := pad(c.text, widest[i]) + "  "
 			if i == len(line)-1 {
-				text = cut(c.text, left)
+				text = cut(c.text, max(left, 16))
 			}
 			left -= width(text)
 			b.WriteString(o.paint(c.how, text))

@@ -3,6 +3,7 @@ package terminal
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 )
@@ -54,6 +55,22 @@ func pad(text string, cells int) string {
 	return text + strings.Repeat(" ", max(0, cells-width(text)))
 }
 
+// nextWord is the next part of a text that stays on one line. Names and addresses are kept
+// whole, for people to copy, though the rules would break them at hyphens and strokes.
+func nextWord(text string, state int) (word, rest string, next int) {
+	for rest, next = text, state; rest != ""; {
+		var segment string
+		segment, rest, _, next = uniseg.FirstLineSegmentInString(rest, next)
+		word += segment
+		last, _ := utf8.DecodeLastRuneInString(segment)
+		first, _ := utf8.DecodeRuneInString(rest)
+		if last == ' ' || last >= utf8.RuneSelf || first >= utf8.RuneSelf {
+			break
+		}
+	}
+	return word, rest, next
+}
+
 // wrap breaks a text into lines of at most a number of cells, at most so many of them; 0:
 // as many as it takes. It breaks where the rules of its writing allow, or else anywhere.
 func wrap(text string, cells, lines int) []string {
@@ -74,7 +91,7 @@ func wrap(text string, cells, lines int) []string {
 	}
 	for rest != "" {
 		var segment string
-		segment, rest, _, state = uniseg.FirstLineSegmentInString(rest, state)
+		segment, rest, state = nextWord(rest, state)
 		if width(line)+width(strings.TrimRight(segment, " ")) <= cells {
 			line += segment
 			continue
