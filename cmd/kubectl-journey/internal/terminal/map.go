@@ -278,7 +278,7 @@ func draw(b *strings.Builder, block []column, rows []row, cells int, o Options) 
 		for i, c := range block {
 			text, how := "", plain
 			if line < len(names[i]) {
-				text = names[i][line]
+				text = strings.ReplaceAll(names[i][line], "\u00a0", " ")
 			}
 			if c.MomentOfTruth {
 				how = strong

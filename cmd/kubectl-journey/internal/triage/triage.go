@@ -100,10 +100,12 @@ type Selection struct {
 	// promised are touchpoints of which only what some ExperienceSLOs promise there is
 	// looked at.
 	promised map[atlas.Key]map[string]bool
+	// whole are ExperienceSLOs that are looked at wherever they promise something.
+	whole map[atlas.Key]bool
 }
 
 func nothing() Selection {
-	return Selection{map[atlas.Key]bool{}, map[atlas.Key]bool{}, map[atlas.Key]bool{}, map[atlas.Key]map[string]bool{}}
+	return Selection{map[atlas.Key]bool{}, map[atlas.Key]bool{}, map[atlas.Key]bool{}, map[atlas.Key]map[string]bool{}, map[atlas.Key]bool{}}
 }
 
 // All selects what there is in a namespace, and what its journeys pass through elsewhere; if
@@ -120,7 +122,7 @@ func All(o *atlas.Objects, namespace string) Selection {
 	}
 	for key := range o.ExperienceSLOs {
 		if namespace == "" || key.Namespace == namespace {
-			s.ExperienceSLOs[key] = true
+			s.addPromise(o, key)
 		}
 	}
 	return s
@@ -178,7 +180,7 @@ func Named(o *atlas.Objects, namespace string, typed []string) (Selection, error
 
 // addPromise selects an ExperienceSLO, and the touchpoints that it covers as far as it does.
 func (s Selection) addPromise(o *atlas.Objects, key atlas.Key) {
-	s.ExperienceSLOs[key] = true
+	s.ExperienceSLOs[key], s.whole[key] = true, true
 	for i := range o.ExperienceSLOs[key].Status.Worst {
 		at := atlas.Key{Namespace: key.Namespace, Name: string(o.ExperienceSLOs[key].Status.Worst[i].Touchpoint)}
 		if s.promised[at] == nil {
@@ -190,7 +192,7 @@ func (s Selection) addPromise(o *atlas.Objects, key atlas.Key) {
 
 // Find looks for problems, the worst first.
 func Find(o *atlas.Objects, s Selection) *Report {
-	r := &Report{}
+	r := &Report{Problems: []*Problem{}}
 	r.customers(o, s)
 	r.configuration(o, s)
 	r.count(o, s)
@@ -405,26 +407,35 @@ func sentence(text string) string {
 // count says how many budgets there are, and why some cannot be judged. Statuses list only
 // the worst of them one by one; where whole ExperienceSLOs are looked at, all are counted.
 func (r *Report) count(o *atlas.Objects, s Selection) {
+	shown := map[atlas.Key]int32{} // as broken
+	for _, p := range r.Problems {
+		for i := range p.Budgets {
+			if p.Budgets[i].State == v1alpha1.ReasonBreached {
+				shown[atlas.Key{Namespace: p.Namespace, Name: p.Budgets[i].SLO}]++
+			}
+		}
+	}
 	because := map[string]int32{}
 	for key := range s.ExperienceSLOs {
 		slo := o.ExperienceSLOs[key]
-		states := slo.Status.States
-		r.Budgets += slo.Status.Budgets
+		states, budgets := slo.Status.States, slo.Status.Budgets
+		if !s.whole[key] {
+			states, budgets = s.statesOf(slo)
+		}
+		r.Budgets += budgets
 		if states == nil {
-			because["the manager has not learned of Prometheus how they stand"] += slo.Status.Budgets
+			because["the manager has not learned from Prometheus how they stand"] += budgets
 			continue
 		}
 		r.Kept += states.Met + states.AtRisk
 		because["they have too few answers so far"] += states.InsufficientData
 		because["nothing was measured within their window"] += states.NoData
-		listed := map[v1alpha1.BudgetState]int32{}
-		for i := range slo.Status.Worst {
-			listed[slo.Status.Worst[i].State]++
-		}
-		if more := states.Breached - listed["Breached"]; more > 0 {
+		// Whatever is not told of a touchpoint is told here: nothing broken goes unsaid.
+		if more := states.Breached - shown[key]; more > 0 {
 			r.Problems = append(r.Problems, &Problem{
 				Level: Broken, Kind: "ExperienceSLO", Namespace: key.Namespace, Name: key.Name, Title: cmp.Or(slo.Spec.DisplayName, key.Name),
-				What: fmt.Sprintf("has %d more budgets that are spent, for which its status has no room", more),
+				What: fmt.Sprintf("has %d more broken promises", more),
+				Says: []string{"Its status has no room for them, or their touchpoints are gone or may not be read by you."},
 				Next: fmt.Sprintf("kubectl -n %s describe experienceslo/%s", key.Namespace, key.Name),
 			})
 		}
@@ -434,4 +445,29 @@ func (r *Report) count(o *atlas.Objects, s Selection) {
 			r.Unjudged = append(r.Unjudged, fmt.Sprintf("%d because %s", n, reason))
 		}
 	}
+}
+
+// statesOf counts the listed budgets of an ExperienceSLO at touchpoints that are looked at.
+func (s Selection) statesOf(slo *v1alpha1.ExperienceSLO) (states *v1alpha1.BudgetStates, budgets int32) {
+	states = &v1alpha1.BudgetStates{}
+	for i := range slo.Status.Worst {
+		known := &slo.Status.Worst[i]
+		if !s.Touchpoints[atlas.Key{Namespace: slo.Namespace, Name: string(known.Touchpoint)}] {
+			continue
+		}
+		budgets++
+		switch known.State {
+		case "Met":
+			states.Met++
+		case "AtRisk":
+			states.AtRisk++
+		case "Breached":
+			states.Breached++
+		case "InsufficientData":
+			states.InsufficientData++
+		case "NoData":
+			states.NoData++
+		}
+	}
+	return states, budgets
 }

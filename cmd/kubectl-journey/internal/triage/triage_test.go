@@ -148,7 +148,7 @@ func TestMoreThanListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := triage.Find(o, chosen)
-	if !slices.ContainsFunc(r.Problems, func(p *triage.Problem) bool { return strings.Contains(p.What, "70 more budgets") }) {
+	if !slices.ContainsFunc(r.Problems, func(p *triage.Problem) bool { return strings.Contains(p.What, "70 more broken promises") }) {
 		t.Errorf("nothing tells of 70 breached budgets that are not listed: %v", titles(r))
 	}
 }
@@ -168,5 +168,24 @@ func TestSilence(t *testing.T) {
 	r.Silent(chosen, atlas.Key{Namespace: "shop", Name: "basket"}, "basket", "speed", time.Unix(1, 0))
 	if len(r.Problems) != before+1 {
 		t.Error("silence is not told")
+	}
+}
+
+// A touchpoint that was deleted, or may not be read, takes nothing broken along.
+func TestNothingBrokenGoesUnsaid(t *testing.T) {
+	o := atlastest.Objects()
+	delete(o.Touchpoints, atlas.Key{Namespace: "shop", Name: "checkout"})
+	for _, typed := range [][]string{nil, {"online-purchase"}, {"xslo/checkout"}} {
+		chosen := triage.All(o, "shop")
+		if typed != nil {
+			var err error
+			if chosen, err = triage.Named(o, "shop", typed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := triage.Find(o, chosen)
+		if !slices.Contains(titles(r), "broken ExperienceSLO/checkout") {
+			t.Errorf("%v: nothing tells of the broken promises: %v", typed, titles(r))
+		}
 	}
 }
