@@ -9,8 +9,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
 )
@@ -19,6 +21,8 @@ import (
 var version = ""
 
 func main() {
+	// Libraries have nothing to say to those who look at a map.
+	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
@@ -57,5 +61,6 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.SetOut(streams.Out)
 	c.SetErr(streams.ErrOut)
 	c.AddCommand(mapCommand(streams))
+	c.AddCommand(statusCommand(streams))
 	return c
 }
