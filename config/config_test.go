@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,9 @@ const (
 	systemNamespace = "sojourn-system"
 	shopNamespace   = "shop"
 )
+
+// endpointsReader is the Role, and its binding, for everybody in the cluster.
+const endpointsReader = "sojourn-endpoints-reader"
 
 // components are the programs that run in a cluster.
 var components = []string{"gateway", "manager", "prober"}
@@ -352,11 +356,20 @@ func TestRoles(t *testing.T) {
 		if _, known := rules[refs[name].Kind+" "+refs[name].Name]; !known {
 			t.Errorf("binding %s gives a role that is not there: %v", name, refs[name])
 		}
+		if name == endpointsReader && subjects[0].Name == "system:authenticated" {
+			continue // see below
+		}
 		for _, subject := range subjects {
 			if subject.Kind != rbacv1.ServiceAccountKind || !accounts[subject.Namespace+"/"+subject.Name] {
 				t.Errorf("binding %s is for somebody who is not there: %v", name, subject)
 			}
 		}
+	}
+	// What everybody may read are addresses, and nothing else.
+	if got, want := rules["Role "+endpointsReader], []rbacv1.PolicyRule{{
+		APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{"sojourn-endpoints"}, Verbs: []string{"get"},
+	}}; !reflect.DeepEqual(got, want) || len(bindings[endpointsReader]) != 1 {
+		t.Errorf("everybody may %v (%v), want %v", got, bindings[endpointsReader], want)
 	}
 	for _, w := range workloads(t, objects) {
 		if !accounts[w.namespace+"/"+w.template.Spec.ServiceAccountName] {

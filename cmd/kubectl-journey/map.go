@@ -2,17 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-
-	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
-	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/reach"
 )
 
 func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
+	var cluster *clusterFlags
 	var output string
 	c := &cobra.Command{
 		Use:   "map NAME",
@@ -24,32 +20,26 @@ func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
   kubectl journey map online-purchase -n shop -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			namespace, _, err := kube.ToRawKubeConfigLoader().Namespace()
+			from, namespace, err := cluster.connect()
 			if err != nil {
 				return err
 			}
-			config, err := kube.ToRESTConfig()
+			objects, err := from.Objects(c.Context(), namespace)
 			if err != nil {
 				return err
 			}
-			cluster, err := reach.New(config)
+			key, err := journeyNamed(objects, namespace, args[0])
 			if err != nil {
 				return err
 			}
-			objects, err := cluster.Objects(c.Context(), namespace)
-			if err != nil {
-				return err
-			}
-			drawn := objects.Map(atlas.Key{Namespace: namespace, Name: args[0]})
-			if drawn == nil {
-				return fmt.Errorf("there is no Journey %s in namespace %s; kubectl get journeys -A lists all", args[0], namespace)
-			}
+			drawn := objects.Map(key)
+			drawn.Missing = append(drawn.Missing, from.Trends(c.Context(), drawn)...)
 			encoder := json.NewEncoder(streams.Out)
 			encoder.SetIndent("", "  ")
 			return encoder.Encode(drawn)
 		},
 	}
-	kube.AddFlags(c.Flags())
+	cluster = addClusterFlags(c)
 	c.Flags().StringVarP(&output, "output", "o", "json", "json")
 	return c
 }

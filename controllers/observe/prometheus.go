@@ -79,6 +79,19 @@ func (o Options) Validate() error {
 type prometheus struct{ api promv1.API }
 
 func newPrometheus(o Options) (*prometheus, error) {
+	client, err := o.HTTPClient("sojourn-manager")
+	if err != nil {
+		return nil, err
+	}
+	asked, err := API(o.URL, client)
+	if err != nil {
+		return nil, err
+	}
+	return &prometheus{asked}, nil
+}
+
+// HTTPClient is who asks Prometheus, and in the name of which program.
+func (o Options) HTTPClient(program string) (*http.Client, error) {
 	config := promconfig.HTTPClientConfig{
 		EnableHTTP2: true,
 		// The token is for this address and no other.
@@ -91,16 +104,23 @@ func newPrometheus(o Options) (*prometheus, error) {
 	if o.Tenant != "" {
 		config.HTTPHeaders = &promconfig.Headers{Headers: map[string]promconfig.Header{"X-Scope-OrgID": {Values: []string{o.Tenant}}}}
 	}
-	client, err := promconfig.NewClientFromConfig(config, "sojourn", promconfig.WithUserAgent("sojourn-manager"))
+	client, err := promconfig.NewClientFromConfig(config, "sojourn", promconfig.WithUserAgent(program))
 	if err != nil {
 		return nil, fmt.Errorf("--prometheus-ca-file or --prometheus-client-cert-file: %w", err)
 	}
-	client.Transport = bounded{client.Transport}
-	asked, err := api.NewClient(api.Config{Address: o.URL, Client: client})
+	return client, nil
+}
+
+// API puts questions to the Prometheus at an address through a client, and ends answers that
+// are too large.
+func API(address string, client *http.Client) (promv1.API, error) {
+	within := *client
+	within.Transport = bounded{cmp.Or(client.Transport, http.DefaultTransport)}
+	asked, err := api.NewClient(api.Config{Address: address, Client: &within})
 	if err != nil {
 		return nil, err
 	}
-	return &prometheus{promv1.NewAPI(asked)}, nil
+	return promv1.NewAPI(asked), nil
 }
 
 // vector evaluates an expression now. The error is a failure.

@@ -36,6 +36,8 @@ const (
 	ExperienceGood    = ExperiencePrefix + "good:sum7d"
 	ExperienceBad     = ExperiencePrefix + "bad:sum7d"
 	ExperiencePoints  = ExperiencePrefix + "points:sum7d"
+	// AnswersByScore counts the answers of AnswersSpan, with the label score besides.
+	AnswersByScore = "sojourn:touchpoint_answers:sum7d"
 
 	// ExperienceInterval is how often they are written.
 	ExperienceInterval = fiveTile
@@ -45,10 +47,9 @@ const (
 	AnswersSpan = 7 * day
 
 	// totals are the answers there ever were, by score, and since those when they were
-	// first heard of; gains are those of AnswersSpan.
+	// first heard of.
 	answerTotals = "sojourn:touchpoint_answers:total"
 	answerSince  = "sojourn:touchpoint_answers:since"
-	answerGains  = "sojourn:touchpoint_answers:sum7d"
 	// latencyGains is what the buckets of a histogram gained within TrafficSpan.
 	latencyGains = "sojourn:touchpoint_latency_seconds_bucket:sum1h"
 )
@@ -103,7 +104,7 @@ func experienceGroups(namespace string) []monitoringv1.RuleGroup {
 	answers := []monitoringv1.Rule{
 		record(answerTotals, total, from(v1alpha1.SourceSurvey)),
 		record(answerSince, fmt.Sprintf("last_over_time(%s[%s]) or %s", selector(answerSince, here), latelyQuarter, known), nil),
-		record(answerGains, fmt.Sprintf("(%s - %s) >= 0 or %s", known, before, known), nil),
+		record(AnswersByScore, fmt.Sprintf("(%s - %s) >= 0 or %s", known, before, known), nil),
 	}
 	answers = append(answers, answerFigures(here)...)
 	return grouped("sojourn-experience", ExperienceInterval, traffic, answers)
@@ -143,7 +144,7 @@ func answerFigures(here string) []monitoringv1.Rule {
 				}
 			}
 			for _, weight := range slices.Sorted(maps.Keys(byWeight)) {
-				term := selector(answerGains, here, equals("instrument", strings.ToLower(string(each.kind))), oneOf("score", byWeight[weight]))
+				term := selector(AnswersByScore, here, equals("instrument", strings.ToLower(string(each.kind))), oneOf("score", byWeight[weight]))
 				if weight != 1 {
 					term = budget.Format(weight) + " * " + term
 				}

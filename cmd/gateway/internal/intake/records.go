@@ -41,10 +41,17 @@ func show(r *ledger.Record) record {
 	return shown
 }
 
+// tokenHeader carries a token through the API server's proxy, which keeps the header
+// Authorization for itself.
+const tokenHeader = "X-Sojourn-Token"
+
 // mayRead makes sure that the bearer may read what a touchpoint got.
 func (in *Intake) mayRead(r *http.Request) (namespace, touchpoint string, refusal *problem) {
 	if refusal := checkMethod(r, http.MethodGet); refusal != nil {
 		return "", "", refusal
+	}
+	if token := r.Header.Get(tokenHeader); token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	grant, refusal := in.authorise(r, sources.Read)
 	if refusal != nil {

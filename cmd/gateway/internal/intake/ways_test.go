@@ -281,6 +281,19 @@ func TestCommentsAndExport(t *testing.T) {
 	if len(shown.Latest) != 1 || shown.Latest[0].ID != "b" || len(shown.Worst) != 1 || shown.Worst[0].Comment != "=cmd()" {
 		t.Errorf("%+v", shown)
 	}
+	// Through the API server's proxy.
+	behind := func(path, token string) *http.Response {
+		return d.post(t, "", d.at(path, "Authorization", "", "X-Sojourn-Token", token), func(r *http.Request) { r.Method = http.MethodGet })
+	}
+	if err := json.Unmarshal([]byte(body(behind("/v1/touchpoints/shop/checkout/comments", read))), &shown); err != nil || len(shown.Latest) != 2 {
+		t.Errorf("by the header of proxies: %+v %v", shown, err)
+	}
+	if response := behind("/v1/touchpoints/shop/checkout/comments", token); response.StatusCode != 401 {
+		t.Errorf("a token that delivers reads by the header of proxies: %d", response.StatusCode)
+	}
+	if response := d.post(t, `{"id":"x"}`, d.at("/v1/responses", "Authorization", "", "X-Sojourn-Token", token)); response.StatusCode != 401 {
+		t.Errorf("the header of proxies delivers: %d", response.StatusCode)
+	}
 	lines := strings.Split(strings.TrimSpace(body(d.get(t, "/v1/touchpoints/shop/checkout/export", read))), "\n")
 	if len(lines) != 3 || lines[0] != `{"id":"a","touchpoint":"checkout","instrument":"ces","score":7,"comment":"great","received":"2026-03-01T09:30:00Z"}` {
 		t.Errorf("JSON lines: %q", lines)

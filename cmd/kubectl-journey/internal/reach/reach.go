@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -19,16 +20,35 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 	"github.com/sojourn-dev/sojourn/controllers/targets"
 )
 
+// Options say how that is reached which is not in the API server.
+type Options struct {
+	// Prometheus is asked directly if it has a URL; else its address is looked up.
+	Prometheus observe.Options
+	// GatewayURL is the gateway's address; empty: it is looked up.
+	GatewayURL string
+	// GatewayToken is one of a source's readTokens.
+	GatewayToken string
+	// Namespace is where Sojourn and its ConfigMap sojourn-endpoints are.
+	Namespace string
+}
+
 // Cluster is reached with the rights of a REST configuration.
 type Cluster struct {
-	client client.Client
+	config    *rest.Config
+	client    client.Client
+	endpoints *endpoints
 }
 
 // New prepares to reach a cluster; nothing is asked yet.
-func New(config *rest.Config) (*Cluster, error) {
+func New(config *rest.Config, options Options) (*Cluster, error) {
+	config = rest.CopyConfig(config)
+	if config.QPS == 0 {
+		config.QPS = -1 // the API server shares itself out fairly
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	utilruntime.Must(corev1.AddToScheme(scheme))
@@ -36,7 +56,11 @@ func New(config *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the kubeconfig leads to no API server: %w", err)
 	}
-	return &Cluster{client: made}, nil
+	endpoints, err := newEndpoints(config, made, options)
+	if err != nil {
+		return nil, fmt.Errorf("the kubeconfig leads to no API server: %w", err)
+	}
+	return &Cluster{config: config, client: made, endpoints: endpoints}, nil
 }
 
 // Objects loads what there is in a namespace, or, if it is empty, in all; and the
@@ -78,7 +102,7 @@ func (c *Cluster) load(ctx context.Context, into *atlas.Objects, namespace strin
 	var slos v1alpha1.ExperienceSLOList
 	for _, list := range []client.ObjectList{&journeys, &touchpoints, &slos} {
 		if err := c.client.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return err
+			return explain(err, namespace)
 		}
 	}
 	for i := range journeys.Items {
@@ -91,6 +115,20 @@ func (c *Cluster) load(ctx context.Context, into *atlas.Objects, namespace strin
 		into.ExperienceSLOs[client.ObjectKeyFromObject(&slos.Items[i])] = &slos.Items[i]
 	}
 	return nil
+}
+
+// explain says what to do about objects that cannot be read.
+func explain(err error, namespace string) error {
+	switch {
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
+		return fmt.Errorf("this cluster does not know Sojourn's kinds: install them (kubectl apply --server-side -k config/crd), or choose another by --context: %w", err)
+	case apierrors.IsForbidden(err) && namespace == "":
+		return fmt.Errorf("you may not list what there is in all namespaces: name one by -n, or ask the administrator for the ClusterRole view: %w", err)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("you may not list what there is in namespace %s: ask the administrator for the role view there: %w", namespace, err)
+	default:
+		return err
+	}
 }
 
 // namespaces reads the labels of the journeys' namespaces where a touchpoint elsewhere asks

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/reach"
+)
+
+// clusterFlags are those of commands that use a cluster: as whom, and where series and
+// comments come from.
+type clusterFlags struct {
+	kube          *genericclioptions.ConfigFlags
+	sources       *pflag.FlagSet
+	connection    *pflag.FlagSet
+	options       reach.Options
+	tokenFile     string
+	allNamespaces bool
+}
+
+// addClusterFlags gives them to a command, and shows them in its help apart from its own.
+func addClusterFlags(c *cobra.Command) *clusterFlags {
+	f := &clusterFlags{
+		kube:       genericclioptions.NewConfigFlags(true),
+		sources:    pflag.NewFlagSet("sources", pflag.ContinueOnError),
+		connection: pflag.NewFlagSet("connection", pflag.ContinueOnError),
+	}
+	from, prometheus := f.sources, &f.options.Prometheus
+	from.StringVar(&prometheus.URL, "prometheus-url", "", "`address` of Prometheus; default: what the ConfigMap sojourn-endpoints names, through the API server")
+	from.StringVar(&prometheus.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
+	from.StringVar(&prometheus.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
+	from.StringVar(&prometheus.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
+	from.StringVar(&prometheus.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
+	from.StringVar(&prometheus.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
+	from.StringVar(&f.options.GatewayURL, "gateway-url", "", "`address` of the gateway, for comments; default: what the ConfigMap sojourn-endpoints names, through the API server")
+	from.StringVar(&f.tokenFile, "gateway-token-file", "", "`file` with one of the readTokens of a survey source; default: $SOJOURN_GATEWAY_TOKEN")
+	from.StringVar(&f.options.Namespace, "sojourn-namespace", "sojourn-system", "`namespace` of the ConfigMap sojourn-endpoints")
+	f.kube.AddFlags(f.connection)
+	c.Flags().AddFlagSet(from)
+	c.Flags().AddFlagSet(f.connection)
+	c.SetUsageFunc(f.usage)
+	return f
+}
+
+// addAllNamespaces is for commands that can look at all namespaces.
+func (f *clusterFlags) addAllNamespaces(c *cobra.Command) {
+	c.Flags().BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "look at all namespaces")
+}
+
+// usage shows the command's own flags first: there are three dozen of the others.
+func (f *clusterFlags) usage(c *cobra.Command) error {
+	own := pflag.NewFlagSet("own", pflag.ContinueOnError)
+	c.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+		if flag.Name == "namespace" || f.sources.Lookup(flag.Name) == nil && f.connection.Lookup(flag.Name) == nil {
+			own.AddFlag(flag)
+		}
+	})
+	connection := pflag.NewFlagSet("connection", pflag.ContinueOnError)
+	f.connection.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != "namespace" {
+			connection.AddFlag(flag)
+		}
+	})
+	out := c.OutOrStderr()
+	fmt.Fprintf(out, "Usage:\n  %s\n", c.UseLine())
+	if c.HasExample() {
+		fmt.Fprintf(out, "\nExamples:\n%s\n", c.Example)
+	}
+	for _, group := range []struct {
+		title string
+		flags *pflag.FlagSet
+	}{
+		{"Flags", own}, {"Where series and comments come from", f.sources}, {"Which cluster, and as whom", connection},
+	} {
+		fmt.Fprintf(out, "\n%s:\n%s", group.title, group.flags.FlagUsagesWrapped(100))
+	}
+	return nil
+}
+
+// connect prepares to reach the cluster. The namespace is empty for all.
+func (f *clusterFlags) connect() (cluster *reach.Cluster, namespace string, err error) {
+	if err := f.options.Prometheus.Validate(); err != nil {
+		return nil, "", err
+	}
+	f.options.GatewayToken = os.Getenv("SOJOURN_GATEWAY_TOKEN")
+	if f.tokenFile != "" {
+		text, err := os.ReadFile(f.tokenFile)
+		if err != nil {
+			return nil, "", fmt.Errorf("--gateway-token-file: %w", err)
+		}
+		f.options.GatewayToken = strings.TrimSpace(string(text))
+		if f.options.GatewayToken == "" {
+			return nil, "", fmt.Errorf("--gateway-token-file: %s is empty: write one of the readTokens of a survey source into it", f.tokenFile)
+		}
+	}
+	if !f.allNamespaces {
+		if namespace, _, err = f.kube.ToRawKubeConfigLoader().Namespace(); err != nil {
+			return nil, "", err
+		}
+	}
+	config, err := f.kube.ToRESTConfig()
+	if err != nil {
+		return nil, "", fmt.Errorf("no cluster is configured: name a kubeconfig by --kubeconfig or $KUBECONFIG: %w", err)
+	}
+	cluster, err = reach.New(config, f.options)
+	return cluster, namespace, err
+}
+
+// journeyNamed finds a journey by the name that was typed, with or without its kind.
+func journeyNamed(objects *atlas.Objects, namespace, typed string) (atlas.Key, error) {
+	kind, name, named := strings.Cut(typed, "/")
+	if !named {
+		kind, name = "journey", typed
+	}
+	switch strings.ToLower(kind) {
+	case "journey", "journeys", "jrn":
+	default:
+		return atlas.Key{}, fmt.Errorf("%s is no journey: only journeys are drawn; for others see kubectl journey status %s", typed, typed)
+	}
+	key := atlas.Key{Namespace: namespace, Name: name}
+	if objects.Journeys[key] != nil {
+		return key, nil
+	}
+	var known []string
+	for _, other := range objects.Keys() {
+		if other.Namespace == namespace {
+			known = append(known, other.Name)
+		}
+	}
+	if len(known) > 0 {
+		known[0] = "there are " + known[0]
+	}
+	return atlas.Key{}, fmt.Errorf("there is no Journey %s in namespace %s; %s; kubectl get journeys -A lists those elsewhere",
+		name, namespace, cmp.Or(strings.Join(known, ", "), "nor any other"))
+}
