@@ -139,11 +139,11 @@ func (d *drawing) header() {
 		Words{X: right, Y: d.y + 58, Size: 11, Anchor: End, Ink: Muted, Text: "of 100, by " + orElse(strings.ToLower(words(m.Scoring)), "peak and end")})
 	verdict := style{size: 15, bold: true}
 	wide := max(figure.width(score), 150) + 26
-	word = verdict.cut(word, 210)
-	column := right - wide - 240
+	word = verdict.cut(word, 240)
+	column := right - wide - 270
 	shapes = append(shapes, Mark(ink, column+7, d.y+21, 7)...)
 	shapes = append(shapes, Words{X: column + 22, Y: d.y + 26, Size: 15, Bold: true, Ink: ink, Text: word},
-		Words{X: column, Y: d.y + 46, Size: 12, Ink: Muted, Text: style{size: 12}.cut(Counts(m.Budgets), 250)})
+		Words{X: column, Y: d.y + 46, Size: 12, Ink: Muted, Text: style{size: 12}.cut(Counts(m.Budgets), 280)})
 	// The rest on the left.
 	room := column - 24
 	y := write(&shapes, style{size: 24, bold: true}.wrap(m.Title, room, 2), 8, d.y+27, style{size: 24, bold: true}, 30, Text)
@@ -206,12 +206,27 @@ func personas(m *atlas.Map) string {
 func (d *drawing) stages() {
 	const leading, notch = 18, 9
 	title, fact := style{size: 14, bold: true}, style{size: 11}
-	type written struct{ titles, facts []string }
+	type written struct {
+		titles, facts []string
+		low           bool // the score stands below the title, which needs all the room
+	}
 	texts, height := make([]written, len(d.parts)), 0.0
 	for i, part := range d.parts {
 		room := part.w - 2*inset - notch
+		if i > 0 {
+			room -= notch
+		}
+		all := room
 		if part.Score != nil {
-			room -= 34
+			room -= 30
+			for word := range strings.FieldsSeq(part.Title) {
+				texts[i].low = texts[i].low || title.width(word) > room
+			}
+		}
+		if texts[i].low && part.w < 2*narrowest {
+			room = all
+		} else {
+			texts[i].low = false
 		}
 		texts[i].titles = title.wrap(part.Title, room, 2)
 		var facts []string
@@ -224,7 +239,10 @@ func (d *drawing) stages() {
 		if part.Budgets.Breached > 0 {
 			facts = append(facts, Count(int64(part.Budgets.Breached))+nbsp+"breached")
 		}
-		texts[i].facts = fact.wrap(strings.Join(facts, " · "), part.w-2*inset-notch, 2)
+		texts[i].facts = fact.wrap(strings.Join(facts, " · "), all, 2)
+		if texts[i].low && len(texts[i].facts) == 0 {
+			texts[i].facts = []string{""}
+		}
 		height = max(height, leading*float64(len(texts[i].titles))+15*float64(len(texts[i].facts)))
 	}
 	height += 20
@@ -245,7 +263,11 @@ func (d *drawing) stages() {
 		write(&group.Shapes, texts[i].facts, left, y-2, fact, 15, Muted)
 		if part.Score != nil {
 			group.Title += sentence(": score %s", Number(*part.Score, 0))
-			group.Shapes = append(group.Shapes, Words{X: right - notch - 6, Y: d.y + 21, Size: 16, Bold: true, Anchor: End, Ink: scoreInk(*part.Score), Text: Number(*part.Score, 0)})
+			at := d.y + 21
+			if texts[i].low {
+				at = bottom - 9
+			}
+			group.Shapes = append(group.Shapes, Words{X: right - notch - 6, Y: at, Size: 16, Bold: true, Anchor: End, Ink: scoreInk(*part.Score), Text: Number(*part.Score, 0)})
 		}
 		d.add(group)
 	}

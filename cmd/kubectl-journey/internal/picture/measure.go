@@ -176,7 +176,7 @@ func (s style) wrap(text string, limit float64, most int) []string {
 			}
 		}
 		lines = append(lines, strings.TrimSpace(string(left[:end])))
-		left = []rune(strings.TrimLeft(string(left[end:]), " "))
+		left = []rune(strings.TrimLeft(string(left[end:]), " ·"))
 	}
 	return lines
 }

@@ -58,9 +58,16 @@ func (p *Picture) SVG(out io.Writer) error {
 	return err
 }
 
-// Inline is the picture for a page that has Style.
+// Inline is the picture for a page that has Style. One without a title is for the eyes
+// alone: a text beside it says the same.
 func (p *Picture) Inline() string {
 	w := &svgWriter{}
+	if p.Title == "" {
+		w.WriteString(`<svg class="picture" viewBox="0 0 ` + number(p.Width) + " " + number(p.Height) + `" width="` + number(p.Width) + `" height="` + number(p.Height) + `" aria-hidden="true">`)
+		w.shapes(p.Shapes)
+		w.WriteString("</svg>")
+		return w.String()
+	}
 	w.open(p, "picture", 0, p.Width, `role="img" `)
 	w.shapes(p.Names)
 	w.shapes(p.Shapes)
@@ -87,7 +94,9 @@ type svgWriter struct{ bytes.Buffer }
 
 func (w *svgWriter) open(p *Picture, class string, from, wide float64, attributes string) {
 	w.WriteString("<svg " + attributes + `class="` + class + `" viewBox="` + number(from) + " 0 " + number(wide) + " " + number(p.Height) + `" aria-label="` + escape(p.Title) + `">`)
-	w.WriteString("<desc>" + escape(p.Description) + "</desc>\n")
+	if p.Description != "" {
+		w.WriteString("<desc>" + escape(p.Description) + "</desc>\n")
+	}
 }
 
 func (w *svgWriter) shapes(shapes []Shape) {
