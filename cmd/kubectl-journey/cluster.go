@@ -120,7 +120,7 @@ func journeyNamed(objects *atlas.Objects, namespace, typed string) (atlas.Key, e
 		kind, name = "journey", typed
 	}
 	switch strings.ToLower(kind) {
-	case "journey", "journeys", "jrn":
+	case "journey", "journeys", "jrn", "journey.sojourn.dev":
 	default:
 		return atlas.Key{}, fmt.Errorf("%s is no journey: only journeys are drawn; for others see kubectl journey status %s", typed, typed)
 	}
@@ -139,4 +139,25 @@ func journeyNamed(objects *atlas.Objects, namespace, typed string) (atlas.Key, e
 	}
 	return atlas.Key{}, fmt.Errorf("there is no Journey %s in namespace %s; %s; kubectl get journeys -A lists those elsewhere",
 		name, namespace, cmp.Or(strings.Join(known, ", "), "nor any other"))
+}
+
+// completeJourneys lists the journeys of the namespace, for the shell.
+func (f *clusterFlags) completeJourneys(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	if len(args) > 0 {
+		return nil, none
+	}
+	cluster, namespace, err := f.connect()
+	if err != nil {
+		return nil, none
+	}
+	objects, err := cluster.Objects(c.Context(), namespace)
+	if err != nil {
+		return nil, none
+	}
+	var names []string
+	for _, key := range objects.Keys() {
+		names = append(names, key.Name)
+	}
+	return names, none
 }

@@ -76,6 +76,12 @@ var helps = template.FuncMap{
 			return verdict(picture.Unknown, outcome)
 		}
 	},
+	"reached": func(reached *bool) template.HTML {
+		if *reached {
+			return verdict(picture.Good, "Reached")
+		}
+		return verdict(picture.Bad, "Not reached")
+	},
 	"say":    picture.Say,
 	"counts": picture.Counts,
 	"left": func(b atlas.Budget) template.HTML {
@@ -304,7 +310,6 @@ func (s *Server) journeys(_ context.Context, _ *http.Request, v *view) (string, 
 type journeyPage struct {
 	*atlas.Map
 	Names, Rest template.HTML
-	// Wide and Tall are the map's measures, in pixels.
 	// Troubled are budgets that are not kept, or of which that is not known, the worst
 	// first; Well are the others.
 	Troubled, Well []promised

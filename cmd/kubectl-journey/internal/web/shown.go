@@ -175,6 +175,18 @@ func (s *Server) look(ctx context.Context) (*snapshot, error) {
 	return nil, err
 }
 
+// Ready says why the server cannot show anything yet; nil: it can.
+func (s *Server) Ready(ctx context.Context) error {
+	s.shown.lock.Lock()
+	seen := s.shown.last != nil
+	s.shown.lock.Unlock()
+	if seen {
+		return nil
+	}
+	_, err := s.look(ctx)
+	return err
+}
+
 // load looks at the cluster.
 func (s *Server) load(ctx context.Context) error {
 	s.shown.lock.Lock()
