@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -101,7 +102,7 @@ func OverTime(title string, series atlas.Series, axis Axis) *Picture {
 		return Point{left + (w-left-right)*share, top + (h-top-bottom)*(high-min(high, max(low, p.Value)))/(high-low)}
 	}
 	last := series[len(series)-1].Value
-	p := &Picture{Width: w, Height: h, Title: clean(title), Description: sentence("From %s to %s: at last %s, between %s and %s.",
+	p := &Picture{Width: w, Height: h, Title: clean(title), Description: fmt.Sprintf("From %s to %s: at last %s, between %s and %s.",
 		begin.UTC().Format("2 January 15:04"), end.UTC().Format("2 January 15:04 UTC"), axis.Write(last), axis.Write(least(series)), axis.Write(greatest(series)))}
 	marks := []float64{low, (low + high) / 2, high}
 	if axis.Zero && low < 0 {
@@ -181,7 +182,7 @@ func Spread(d atlas.Distribution) *Picture {
 		total, most = total+count, max(most, count)
 	}
 	const w, h, top, bottom = 460.0, 170.0, 26.0, 40.0
-	p := &Picture{Width: w, Height: h, Title: sentence("How %s of %s are spread over the scores", plural(total, "answer"), clean(d.Instrument))}
+	p := &Picture{Width: w, Height: h, Title: fmt.Sprintf("How %s of %s are spread over the scores", plural(total, "answer"), clean(d.Instrument))}
 	wide := w / float64(max(1, len(d.Counts)))
 	var told []string
 	for i, count := range d.Counts {
@@ -192,10 +193,10 @@ func Spread(d atlas.Distribution) *Picture {
 		if total > 0 {
 			share = 100 * count / total
 		}
-		told = append(told, sentence("%d: %s", score, Count(int64(math.Round(count)))))
+		told = append(told, fmt.Sprintf("%d: %s", score, Count(int64(math.Round(count)))))
 		bar := min(46, 0.72*wide)
 		middle := x + wide/2
-		p.Shapes = append(p.Shapes, Group{Title: sentence("score %d: %s, %s", score, plural(count, "answer"), Percent(share)), Shapes: []Shape{
+		p.Shapes = append(p.Shapes, Group{Title: fmt.Sprintf("score %d: %s, %s", score, plural(count, "answer"), Percent(share)), Shapes: []Shape{
 			Rect{X: middle - bar/2, Y: h - bottom - tall, W: bar, H: max(1, tall), R: 2, Fill: ink},
 			Words{X: middle, Y: h - bottom - tall - 7, Size: 11, Anchor: Middle, Ink: Text, Text: Count(int64(math.Round(count)))},
 			Words{X: middle, Y: h - 23, Size: 12, Bold: true, Anchor: Middle, Ink: Text, Text: Number(float64(score), 0)},
@@ -236,7 +237,7 @@ func Bounds(name string, f atlas.Figure) *Picture {
 	const w, h = 220.0, 16.0
 	return &Picture{
 		Width: w, Height: h, Title: name,
-		Description: sentence("%s, between %s and %s.", Percent(f.Value), Percent(f.Lower), Percent(f.Upper)),
+		Description: fmt.Sprintf("%s, between %s and %s.", Percent(f.Value), Percent(f.Lower), Percent(f.Upper)),
 		Shapes:      Interval(f, 2, h/2, w-4),
 	}
 }

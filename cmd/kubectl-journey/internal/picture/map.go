@@ -2,6 +2,7 @@ package picture
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -262,7 +263,7 @@ func (d *drawing) stages() {
 		y := write(&group.Shapes, texts[i].titles, left, d.y+20, title, leading, Text)
 		write(&group.Shapes, texts[i].facts, left, y-2, fact, 15, Muted)
 		if part.Score != nil {
-			group.Title += sentence(": score %s", Number(*part.Score, 0))
+			group.Title += fmt.Sprintf(": score %s", Number(*part.Score, 0))
 			at := d.y + 21
 			if texts[i].low {
 				at = bottom - 9
@@ -314,11 +315,10 @@ func (d *drawing) heads() {
 		if stop.MomentOfTruth {
 			group.Shapes = append(group.Shapes, Path{Segments: star(stop.x+stop.w-inset-7, d.y+14, 7), Fill: Truth})
 		}
-		y := write(&group.Shapes, lines[i], x, d.y+37, title, 16, Text)
+		write(&group.Shapes, lines[i], x, d.y+37, title, 16, Text)
 		if ink == Bad {
 			group.Shapes = append(group.Shapes, Rect{X: stop.x + 3, Y: d.y + height - 3, W: stop.w - 6, H: 3, Fill: Bad})
 		}
-		_ = y
 		group.Shapes = append(group.Shapes, Mark(ink, x+5, d.y+height-15, 5)...)
 		said := small
 		said.bold = ink == Bad
@@ -429,9 +429,9 @@ func (d *drawing) stretch(run []column, height func(float64) float64) {
 		if n > 0 && beside/n < y-2 && y < height(0)-18 {
 			above = y + 21
 		}
-		group := Group{Title: sentence("%s: score %s, %s", clean(stop.Title), Number(*stop.Score, 0), strings.ToLower(word))}
+		group := Group{Title: fmt.Sprintf("%s: score %s, %s", clean(stop.Title), Number(*stop.Score, 0), strings.ToLower(word))}
 		if stop.Lower != nil && stop.Upper != nil && *stop.Lower < *stop.Upper {
-			group.Title += sentence(", between %s and %s", Number(*stop.Lower, 0), Number(*stop.Upper, 0))
+			group.Title += fmt.Sprintf(", between %s and %s", Number(*stop.Lower, 0), Number(*stop.Upper, 0))
 		}
 		group.Shapes = append(group.Shapes, Path{Segments: circle(x, y, 9), Fill: Paper})
 		if stop.MomentOfTruth {
@@ -735,13 +735,13 @@ func (d *drawing) cell(parts []atlas.Part, x, y, w float64) ([]Shape, float64) {
 	most := 4
 	for i, part := range parts {
 		if i == most && len(parts) > most+1 {
-			shapes = append(shapes, Words{X: x, Y: y, Size: 11, Ink: Muted, Text: sentence("and %d more", len(parts)-most)})
+			shapes = append(shapes, Words{X: x, Y: y, Size: 11, Ink: Muted, Text: fmt.Sprintf("and %d more", len(parts)-most)})
 			return shapes, y + 12
 		}
 		group := Group{Title: clean(part.Description)}
 		if part.Workload != "" {
 			ink, word := JudgePart(part.Health)
-			group.Title = strings.TrimPrefix(sentence("%s (%s: %s)", group.Title, part.Workload, strings.TrimSuffix(strings.ToLower(word)+", "+clean(part.Message), ", ")), " ")
+			group.Title = strings.TrimPrefix(fmt.Sprintf("%s (%s: %s)", group.Title, part.Workload, strings.TrimSuffix(strings.ToLower(word)+", "+clean(part.Message), ", ")), " ")
 			if part.Description != "" {
 				y = write(&group.Shapes, text.wrap(part.Description, w, 4), x, y, text, 15, Text)
 			}
@@ -763,12 +763,13 @@ func (d *drawing) cell(parts []atlas.Part, x, y, w float64) ([]Shape, float64) {
 
 func (d *drawing) legend() {
 	d.y += 16
-	x, y := 8.0, d.y
+	const left = gutter + inset
+	x, y := float64(left), d.y
 	set := style{size: 11}
 	var shapes []Shape
 	item := func(mark []Shape, wide float64, text string) {
-		if x+wide+set.width(text) > d.right && x > 8 {
-			x, y = 8, y+20
+		if x+wide+set.width(text) > d.right && x > left {
+			x, y = left, y+20
 		}
 		for _, s := range mark {
 			shapes = append(shapes, shift(s, x, y))
@@ -817,8 +818,8 @@ func (d *drawing) missing() {
 	var shapes []Shape
 	shapes = append(shapes, Words{X: 8, Y: d.y + 14, Size: 12, Bold: true, Ink: Text, Text: "What is missing"})
 	y := d.y + 32
-	for _, sentence := range d.journey.Missing {
-		y = write(&shapes, style{size: 12}.wrap(sentence, d.right-16, 2), 8, y, style{size: 12}, 17, Muted)
+	for _, text := range d.journey.Missing {
+		y = write(&shapes, style{size: 12}.wrap(text, d.right-16, 2), 8, y, style{size: 12}, 17, Muted)
 	}
 	d.add(shapes...)
 	d.y = y
@@ -830,7 +831,7 @@ func describe(m *atlas.Map) string {
 	_, word := Judge(m.Health)
 	b.WriteString("Journey map and service blueprint. ")
 	if m.Score != nil {
-		b.WriteString(sentence("Score %s of 100. ", Number(*m.Score, 0)))
+		b.WriteString(fmt.Sprintf("Score %s of 100. ", Number(*m.Score, 0)))
 	}
 	b.WriteString(word + ". ")
 	for i := range m.Stages {

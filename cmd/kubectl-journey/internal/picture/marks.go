@@ -1,7 +1,6 @@
 package picture
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -165,6 +164,8 @@ func Number(value float64, digits int) string {
 // Seconds writes a duration as people read it.
 func Seconds(value float64) string {
 	switch {
+	case value == 0:
+		return "0" + nbsp + "s"
 	case value < 0.001:
 		return strconv.FormatFloat(1e6*value, 'f', 0, 64) + nbsp + "µs"
 	case value < 0.9995:
@@ -182,5 +183,3 @@ func Count(value int64) string {
 	}
 	return text
 }
-
-func sentence(format string, args ...any) string { return fmt.Sprintf(format, args...) }

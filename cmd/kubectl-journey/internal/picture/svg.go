@@ -79,12 +79,12 @@ func (p *Picture) Inline() string {
 // alone, and the rest, with its links.
 func (p *Picture) InlineParts() (names, rest string) {
 	w := &svgWriter{}
-	w.WriteString(`<svg class="picture names" viewBox="0 0 ` + number(p.Gutter) + " " + number(p.Height) + `" aria-hidden="true">`)
+	w.WriteString(`<svg class="picture names" viewBox="0 0 ` + number(p.Gutter) + " " + number(p.Height) + `" width="` + number(p.Gutter) + `" height="` + number(p.Height) + `" aria-hidden="true">`)
 	w.shapes(p.Names)
 	w.WriteString("</svg>")
 	names = w.String()
 	w = &svgWriter{}
-	w.open(p, "picture rest", p.Gutter, p.Width-p.Gutter, `role="group" `)
+	w.open(p, "picture rest", p.Gutter, p.Width-p.Gutter, `role="group" width="`+number(p.Width-p.Gutter)+`" height="`+number(p.Height)+`" `)
 	w.shapes(p.Shapes)
 	w.WriteString("</svg>")
 	return names, w.String()

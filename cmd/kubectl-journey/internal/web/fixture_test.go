@@ -171,9 +171,9 @@ func serveFixture() error {
 	if err != nil {
 		return err
 	}
-	source := newFixture()
+	source, begin := newFixture(), time.Now()
 	server := New(Options{
-		Source: source, Hosts: []string{"127.0.0.1"}, Now: func() time.Time { return atlastest.Now },
+		Source: source, Hosts: []string{"127.0.0.1"}, Now: func() time.Time { return atlastest.Now.Add(time.Since(begin)) },
 		Beat: time.Second, Rest: 10 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(context.Background())

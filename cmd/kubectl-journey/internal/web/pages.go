@@ -289,6 +289,10 @@ func (s *Server) journeys(_ context.Context, _ *http.Request, v *view) (string, 
 	for _, m := range o.Maps {
 		*[]*int{&o.Breached, &o.AtRisk, &o.Unknown, &o.Kept}[rank(m)]++
 		for _, missing := range m.Missing {
+			// What is missing of all is said once, what is missing of some, of whom.
+			if !everywhere(o.Maps, missing) {
+				missing = m.Namespace + "/" + m.Name + ": " + missing
+			}
 			if !slices.Contains(o.Missing, missing) {
 				o.Missing = append(o.Missing, missing)
 			}
@@ -304,6 +308,10 @@ func (s *Server) journeys(_ context.Context, _ *http.Request, v *view) (string, 
 		return cmp.Or(rank(a)-rank(b), cmp.Compare(score(a), score(b)))
 	})
 	return "journeys", o, nil
+}
+
+func everywhere(drawn []*atlas.Map, missing string) bool {
+	return !slices.ContainsFunc(drawn, func(m *atlas.Map) bool { return !slices.Contains(m.Missing, missing) })
 }
 
 // journeyPage is the page of a journey.
@@ -368,12 +376,12 @@ func leftOf(b promised) float64 {
 // touchpointPage is the page of a touchpoint.
 type touchpointPage struct {
 	*atlas.Detail
-	Burns   []chart
-	Spreads []chart
-	Ease    template.HTML
-	Latency template.HTML
-	Visits  []visit
-	Told    []told
+	Burns        []chart
+	Spreads      []chart
+	EaseCurve    template.HTML
+	LatencyCurve template.HTML
+	Visits       []visit
+	Told         []told
 	// Mapped and Managed are the elements that are filled in.
 	Mapped, Managed []element
 	Lanes           []laneRow
@@ -428,10 +436,10 @@ func (s *Server) touchpoint(ctx context.Context, r *http.Request, v *view) (stri
 		shown.Spreads = append(shown.Spreads, chart{Title: spread.Instrument, Says: saysOf(d, spread), Drawing: inline(picture.Spread(spread))})
 	}
 	if drawing := picture.OverTime("Share that finds it easy", d.EaseOverTime, picture.Percentages); drawing != nil {
-		shown.Ease = inline(drawing)
+		shown.EaseCurve = inline(drawing)
 	}
 	if drawing := picture.OverTime("95th percentile of the latency", d.LatencyOverTime, picture.Latencies); drawing != nil {
-		shown.Latency = inline(drawing)
+		shown.LatencyCurve = inline(drawing)
 	}
 	for _, phase := range d.Phases {
 		at := slices.IndexFunc(shown.Visits, func(v visit) bool { return v.Location == phase.Location })
