@@ -79,7 +79,7 @@ test-crash: parts ## Kill gateway and databases a hundred times each, and count 
 	$(GO) test -timeout 40m -count 1 -v -run 'TestCrash$$' ./cmd/gateway -crashes 100
 
 .PHONY: test-browser
-test-browser: parts ## Answer the survey page in a real browser.
+test-browser: parts ## Answer the survey page, and look at the journeys, in a real browser.
 	$(GO) -C hack/browser test -count 1 ./...
 
 .PHONY: fuzz

@@ -62,5 +62,6 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.SetErr(streams.ErrOut)
 	c.AddCommand(mapCommand(streams))
 	c.AddCommand(statusCommand(streams))
+	c.AddCommand(uiCommand(streams))
 	return c
 }

@@ -21,6 +21,9 @@ import (
 var mapFormats = map[string]func(io.Writer, *atlas.Map) error{
 	"json": func(out io.Writer, m *atlas.Map) error { return printAs(out, "json", m) },
 	"yaml": func(out io.Writer, m *atlas.Map) error { return printAs(out, "yaml", m) },
+	"svg":  writePicture("svg"),
+	"png":  writePicture("png"),
+	"html": writePicture("html"),
 }
 
 func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
@@ -48,6 +51,10 @@ Prometheus; without it the rest is drawn, and the end says what is missing.`,
 
   # All journeys that you may see, one a line.
   kubectl journey map -A
+
+  # The map and the service blueprint as a picture, or as a page that is one file.
+  kubectl journey map online-purchase -n shop -o svg > online-purchase.svg
+  kubectl journey map online-purchase -n shop -o html > online-purchase.html
 
   # For a program.
   kubectl journey map online-purchase -n shop -o json | jq .score

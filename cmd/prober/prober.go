@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,9 +22,9 @@ import (
 	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/cert"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
+	"github.com/sojourn-dev/sojourn/cmd/internal/signin"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/debug"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/exposition"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/fleet"
@@ -185,8 +184,8 @@ func newProber(o options) (*prober, error) {
 		return nil, err
 	}
 	p.pages = debug.Handler(debug.Options{
-		Tokens: tokens.TokenReviews(), Access: access.SubjectAccessReviews(),
-		Runs: p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log,
+		Reviewer: signin.New(tokens.TokenReviews(), access.SubjectAccessReviews()),
+		Runs:     p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log,
 	})
 	for _, l := range []struct {
 		flag, address string
@@ -206,25 +205,11 @@ func newProber(o options) (*prober, error) {
 		}
 	}
 	if p.debug != nil {
-		if p.debug, err = encrypt(p.debug); err != nil {
+		if p.debug, err = process.Encrypt(p.debug); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
-}
-
-// encrypt makes a listener one of TLS, with a certificate of its own making: tokens
-// must not travel in clear, and whoever forwards a port to a Pod knows whom they ask.
-func encrypt(listener net.Listener) (net.Listener, error) {
-	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{{127, 0, 0, 1}}, nil)
-	if err != nil {
-		return nil, err
-	}
-	own, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return nil, err
-	}
-	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS12}), nil
 }
 
 func listen(address string) (net.Listener, error) {

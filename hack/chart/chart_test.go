@@ -117,11 +117,12 @@ func at(object any, path ...string) any {
 
 // TestSameAsKustomize: whoever installs by Helm has what others have.
 func TestSameAsKustomize(t *testing.T) {
-	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}})
+	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}, "ui": values{"enabled": true}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := build(t, "default")
+	maps.Copy(want, build(t, "ui"))
 	maps.Copy(want, build(t, "prometheus"))
 	// Helm makes the release's namespace itself.
 	delete(want, "Namespace  sojourn-system")
@@ -282,6 +283,20 @@ func TestValues(t *testing.T) {
 		"endpoints": {values{"prometheus": values{"url": "http://prometheus.monitoring.svc:9090", "tenant": "shop"}}, map[string]string{
 			"ConfigMap sojourn-system sojourn-endpoints": `"data":{"gateway":"http://sojourn-gateway.sojourn-system.svc","prometheus":"http://prometheus.monitoring.svc:9090","prometheusTenant":"shop"}`,
 		}},
+		"no web pages": {nil, map[string]string{
+			"Deployment sojourn-system sojourn-ui": "", "Service sojourn-system sojourn-ui": "", "ServiceAccount sojourn-system sojourn-ui": "",
+			"ClusterRole  sojourn-ui": "", "ClusterRoleBinding  sojourn-ui": "",
+		}},
+		"web pages": {values{"namespaces": []any{"shop"}, "prometheus": values{"url": "http://p:9090", "secret": "access", "caKey": "ca.crt"}, "ui": values{
+			"enabled": true, "replicas": 2, "tlsSecret": "cert", "gatewayTokenSecret": "reader", "extraArgs": []any{"--proxy-secret-header=X-Proof"},
+			"proxy": values{"userHeader": "X-User", "groupHeader": "X-Groups", "secret": "shared"},
+		}}, map[string]string{
+			"Deployment sojourn-system sojourn-ui": `"args":["ui","--listen=:8443","--health-probe-bind-address=:8081","--prometheus-url=http://p:9090",` +
+				`"--prometheus-ca-file=/etc/prometheus-access/ca.crt","--gateway-url=http://sojourn-gateway.sojourn-system.svc",` +
+				`"--tls-cert-file=/etc/ui-tls/tls.crt","--tls-key-file=/etc/ui-tls/tls.key","--user-header=X-User","--proxy-secret-file=/etc/ui-proxy/secret",` +
+				`"--group-header=X-Groups","--namespaces=shop","--proxy-secret-header=X-Proof"],"env":[{"name":"SOJOURN_GATEWAY_TOKEN"`,
+			"ClusterRoleBinding  sojourn-ui": `"name":"sojourn-ui","namespace":"sojourn-system"`,
+		}},
 		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
 		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
 			"ServiceMonitor sojourn-system sojourn-manager": `"release":"p"`,
@@ -319,6 +334,7 @@ func TestMistakes(t *testing.T) {
 		"/prometheus/secret":          {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
 		"/prometheus/interval":        {"prometheus": values{"interval": "often"}},
 		"/manager/ruleLabels/level":   {"manager": values{"ruleLabels": values{"level": 1}}},
+		"/ui/proxy":                   {"ui": values{"enabled": true, "proxy": values{"userHeader": "X-User", "secret": ""}}},
 		"needs a PostgreSQL database": {"gateway": values{"replicas": 2}},
 		"/gateway/sourceNamespaces/0": {"gateway": values{"sourceNamespaces": []any{"*"}}},
 	} {

@@ -50,10 +50,24 @@ func (o *Objects) Keys() []Key {
 
 // Map draws a journey; nil if there is none of that name.
 func (o *Objects) Map(key Key) *Map {
-	journey := o.Journeys[key]
-	if journey == nil {
+	if o.Journeys[key] == nil {
 		return nil
 	}
+	return o.draw(key, o.promised())
+}
+
+// Maps draws all journeys, in alphabetical order.
+func (o *Objects) Maps() []*Map {
+	promised := o.promised()
+	var drawn []*Map
+	for _, key := range o.Keys() {
+		drawn = append(drawn, o.draw(key, promised))
+	}
+	return drawn
+}
+
+func (o *Objects) draw(key Key, promised map[Key][]Budget) *Map {
+	journey := o.Journeys[key]
 	spec, status := &journey.Spec, &journey.Status
 	m := &Map{
 		Namespace: key.Namespace, Name: key.Name, Title: cmp.Or(spec.DisplayName, key.Name),
@@ -68,7 +82,6 @@ func (o *Objects) Map(key Key) *Map {
 	for _, persona := range spec.Personas {
 		m.Personas = append(m.Personas, Persona{Title: cmp.Or(persona.DisplayName, string(persona.Name)), Description: string(persona.Description)})
 	}
-	promised := o.promised()
 	for i := range spec.Stages {
 		m.Stages = append(m.Stages, o.stage(journey, &spec.Stages[i], promised))
 	}

@@ -12,28 +12,18 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/time/rate"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/internal/signin"
 	"github.com/sojourn-dev/sojourn/cmd/prober/internal/probe"
 )
 
-// reviewsPerSecond bounds what strangers can make us ask the API server.
-const reviewsPerSecond = 5
-
 // Options shapes the page.
 type Options struct {
-	// Tokens and Access ask the API server who somebody is, and whether they may. They
-	// are not a whole kubernetes.Interface: its clients of every kind there is would make
-	// the program a fifth larger.
-	Tokens authentication.TokenReviewInterface
-	Access authorization.SubjectAccessReviewInterface
+	// Reviewer asks the API server who somebody is, and whether they may.
+	Reviewer *signin.Reviewer
 	// Runs returns the last runs of a touchpoint, the latest first, whether this prober
 	// makes them, and whether the touchpoint is known here.
 	Runs func(touchpoint types.NamespacedName) (runs []probe.Result, probing, known bool)
@@ -46,16 +36,13 @@ type Options struct {
 // Handler serves GET /touchpoints/{namespace}/{name} to those who may get the
 // subresource touchpoints/runs there, as a page or as JSON.
 func Handler(options Options) http.Handler {
-	p := &pages{Options: options, pace: rate.NewLimiter(reviewsPerSecond, 2*reviewsPerSecond)}
+	p := &pages{options}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /touchpoints/{namespace}/{name}", p.serve)
 	return mux
 }
 
-type pages struct {
-	Options
-	pace *rate.Limiter
-}
+type pages struct{ Options }
 
 func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
 	touchpoint := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
@@ -64,8 +51,7 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	if status, problem := p.admit(r, touchpoint); problem != "" {
 		if status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			w.Header().Add("WWW-Authenticate", `Basic realm="a token of Kubernetes as the password"`)
+			signin.Challenge(w)
 		}
 		http.Error(w, problem, status)
 		return
@@ -96,56 +82,31 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
 // admit asks the API server; it returns a status and a sentence for those who may
 // not.
 func (p *pages) admit(r *http.Request, touchpoint types.NamespacedName) (int, string) {
-	token := tokenOf(r)
-	if token == "" {
-		return http.StatusUnauthorized, "send a token of Kubernetes, such as that of kubectl create token, as a bearer token or as the password: curl -u :$(kubectl create token …)"
-	}
-	if !p.pace.Allow() {
-		return http.StatusTooManyRequests, "too many requests; try again in a second"
-	}
-	review, err := p.Tokens.Create(r.Context(), &authenticationv1.TokenReview{
-		Spec: authenticationv1.TokenReviewSpec{Token: token},
-	}, metav1.CreateOptions{})
+	user, err := p.Reviewer.Who(r.Context(), signin.TokenOf(r))
 	if err != nil {
-		p.Log.Error("cannot review a token", "error", err)
-		return http.StatusServiceUnavailable, "the API server cannot be asked who you are"
+		return p.refuse(err)
 	}
-	if !review.Status.Authenticated {
-		return http.StatusUnauthorized, "the API server does not know this token"
-	}
-	user := review.Status.User
-	extra := map[string]authorizationv1.ExtraValue{}
-	for name, values := range user.Extra {
-		extra[name] = authorizationv1.ExtraValue(values)
-	}
-	access, err := p.Access.Create(r.Context(), &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: "get", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "touchpoints", Subresource: "runs",
-				Namespace: touchpoint.Namespace, Name: touchpoint.Name,
-			},
-		},
-	}, metav1.CreateOptions{})
+	allowed, err := p.Reviewer.May(r.Context(), user, authorizationv1.ResourceAttributes{
+		Verb: "get", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "touchpoints", Subresource: "runs",
+		Namespace: touchpoint.Namespace, Name: touchpoint.Name,
+	})
 	if err != nil {
-		p.Log.Error("cannot review an access", "error", err)
-		return http.StatusServiceUnavailable, "the API server cannot be asked what you may do"
+		return p.refuse(err)
 	}
-	if !access.Status.Allowed {
+	if !allowed {
 		return http.StatusForbidden, "you may not get touchpoints/runs of " + touchpoint.String()
 	}
 	return 0, ""
 }
 
-// tokenOf finds the token in a request. Browsers ask people for a password only.
-func tokenOf(r *http.Request) string {
-	if _, password, is := r.BasicAuth(); is {
-		return strings.TrimSpace(password)
+// refuse tells why somebody is not admitted. What the API server says is for the log.
+func (p *pages) refuse(err error) (int, string) {
+	status := signin.Status(err)
+	if status == http.StatusServiceUnavailable {
+		p.Log.Error("cannot review a request", "error", err)
+		return status, "the API server cannot be asked who you are and what you may do"
 	}
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(token)
-	}
-	return ""
+	return status, err.Error()
 }
 
 // page is what is shown.
