@@ -76,11 +76,17 @@ test-crash: parts ## Kill gateway and databases a hundred times each, and count 
 test-browser: parts ## Answer the survey page in a real browser.
 	$(GO) -C hack/browser test -count 1 ./...
 
+.PHONY: test-mermaid
+test-mermaid: ## Have Mermaid itself read the diagrams that kubectl journey writes; needs Node.
+	npm --prefix hack/mermaid ci --no-audit --no-fund
+	SOJOURN_MERMAID=$(CURDIR)/hack/mermaid $(GO) test -count 1 -run 'TestMermaidItself$$' ./cmd/kubectl-journey/internal/mermaid
+
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder of the gateway, half a minute each.
+fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a minute each.
 	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime 30s ./cmd/gateway/internal/$${target%/*} || exit 1; \
 	done
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 30s ./cmd/kubectl-journey/internal/mermaid
 
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.

@@ -1,0 +1,87 @@
+package mermaid
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// maxName and maxTitle are how long the names and display names of objects may be, in
+// characters.
+const (
+	maxName  = 63
+	maxTitle = 128
+)
+
+// names gives names to texts, none twice.
+type names struct {
+	// kind is what a text is called of which no letter can stand in a name.
+	kind  string
+	given map[string]bool
+}
+
+func newNames(kind string) *names { return &names{kind: kind, given: map[string]bool{}} }
+
+// of is a name for a text. The same texts in the same order get the same names.
+func (n *names) of(text string) string {
+	base := Slug(text, n.kind)
+	name := base
+	for i := 2; n.given[name]; i++ {
+		ordinal := fmt.Sprintf("-%d", i)
+		name = strings.TrimRight(base[:min(len(base), maxName-len(ordinal))], "-") + ordinal
+	}
+	n.given[name] = true
+	return name
+}
+
+// Slug makes a text a name as Kubernetes has them. Where letters cannot be kept, or there are
+// too many, some digits of the text's hash make up for it, so that the name depends on the
+// whole text and on nothing else; without any letter that can be kept it begins with kind.
+func Slug(text, kind string) string {
+	var kept strings.Builder
+	lost := false
+	for _, r := range norm.NFKD.String(strings.ToLower(text)) {
+		switch {
+		case r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)):
+			kept.WriteRune(r)
+		case r < utf8.RuneSelf, unicode.IsSpace(r), unicode.IsPunct(r), unicode.IsSymbol(r):
+			kept.WriteByte('-')
+		case unicode.Is(unicode.Mn, r): // the accent of a letter that is kept
+		default:
+			lost = true
+			kept.WriteByte('-')
+		}
+	}
+	name := strings.Join(strings.FieldsFunc(kept.String(), func(r rune) bool { return r == '-' }), "-")
+	if name == "" {
+		name, lost = kind, true
+	}
+	if !lost && len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(text))
+	suffix := "-" + hex.EncodeToString(sum[:4])
+	return strings.TrimRight(name[:min(len(name), maxName-len(suffix))], "-") + suffix
+}
+
+// titleOf is the display name that an object gets whose drawn text and name are these; empty
+// if it needs none.
+func titleOf(text, name string) string {
+	if text == name {
+		return ""
+	}
+	return short(text, maxTitle)
+}
+
+// short cuts a text to some characters.
+func short(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
