@@ -57,5 +57,7 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.SetOut(streams.Out)
 	c.SetErr(streams.ErrOut)
 	c.AddCommand(mapCommand(streams))
+	c.AddCommand(importCommand(streams))
+	c.AddCommand(exportCommand(streams))
 	return c
 }

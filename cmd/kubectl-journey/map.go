@@ -40,9 +40,18 @@ func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			drawn := objects.Map(atlas.Key{Namespace: namespace, Name: args[0]})
+			key := atlas.Key{Namespace: namespace, Name: args[0]}
+			drawn := objects.Map(key)
 			if drawn == nil {
 				return fmt.Errorf("there is no Journey %s in namespace %s; kubectl get journeys -A lists all", args[0], namespace)
+			}
+			if output == "mermaid" {
+				text, _, err := drawMermaid(objects, key, false)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(streams.Out, text)
+				return err
 			}
 			encoder := json.NewEncoder(streams.Out)
 			encoder.SetIndent("", "  ")
@@ -50,6 +59,6 @@ func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
 		},
 	}
 	kube.AddFlags(c.Flags())
-	c.Flags().StringVarP(&output, "output", "o", "json", "json")
+	c.Flags().StringVarP(&output, "output", "o", "json", "json or mermaid")
 	return c
 }

@@ -140,7 +140,7 @@ section Buy
 	}
 	fmt.Fprint(&said, strings.Join(found.Notes, "\n"))
 	if diff := cmp.Diff(strings.TrimSpace(`
-shop purchase-f6397f2f 网上 Purchase Buys tea.
+shop purchase 网上 Purchase Buys tea.
 persona anna Anna
 persona persona-eaea508f 王先生
 stage start  [{advert  0 false}]
@@ -353,7 +353,7 @@ journey
 // TestSlug holds names to what Kubernetes takes.
 func TestSlug(t *testing.T) {
 	for text, wanted := range map[string]string{
-		"Make tea": "make-tea", "  -Pay!- ": "pay", "Café Zoë": "cafe-zoe", "付款": "touchpoint-", "付款 Pay": "pay-", "…": "touchpoint-", strings.Repeat("long ", 20): "long-long-",
+		"Make tea": "make-tea", "  -Pay!- ": "pay", "Café Zoë": "cafe-zoe", "付款": "touchpoint-", "付款 Pay": "pay", "付款 7": "7-", "付款 touchpoint": "touchpoint-", "…": "touchpoint-", strings.Repeat("long ", 20): "long-long-",
 		strings.Repeat("x", 63): strings.Repeat("x", 63), "①": "1",
 	} {
 		got := Slug(text, "touchpoint")

@@ -16,6 +16,8 @@ import (
 const (
 	maxName  = 63
 	maxTitle = 128
+	// telling is from how many characters on a name tells people what it is of.
+	telling = 3
 )
 
 // names gives names to texts, none twice.
@@ -39,9 +41,9 @@ func (n *names) of(text string) string {
 	return name
 }
 
-// Slug makes a text a name as Kubernetes has them. Where letters cannot be kept, or there are
-// too many, some digits of the text's hash make up for it, so that the name depends on the
-// whole text and on nothing else; without any letter that can be kept it begins with kind.
+// Slug makes a text a name as Kubernetes has them. Where that keeps hardly any letter, or the
+// text is too long, some digits of its hash make up for it, so that the name depends on the
+// text and on nothing else; without any letter that can be kept it begins with kind.
 func Slug(text, kind string) string {
 	var kept strings.Builder
 	lost := false
@@ -61,7 +63,7 @@ func Slug(text, kind string) string {
 	if name == "" {
 		name, lost = kind, true
 	}
-	if !lost && len(name) <= maxName {
+	if (!lost || len(name) >= telling && name != kind) && len(name) <= maxName {
 		return name
 	}
 	sum := sha256.Sum256([]byte(text))
