@@ -30,6 +30,20 @@ func completeNames(kube *genericclioptions.ConfigFlags, resource, prefix string)
 	}
 }
 
+// completeKindNames completes journey/NAME and xslo/NAME.
+func completeKindNames(kube *genericclioptions.ConfigFlags) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		kind, _, chosen := strings.Cut(typed, "/")
+		if len(args) > 0 || chosen && gateKinds[kind] == "" {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if !chosen {
+			return []string{"journey/", "xslo/"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+		}
+		return namesFor(c.Context(), kube, gateKinds[kind], kind+"/", typed), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 func namesFor(ctx context.Context, kube *genericclioptions.ConfigFlags, resource, prefix, typed string) []string {
 	if ctx == nil {
 		ctx = context.Background()

@@ -24,6 +24,7 @@ func exportCommand(streams genericclioptions.IOStreams) *cobra.Command {
   kubectl journey export openslo journey/online-purchase -n shop`,
 	}
 	c.AddCommand(exportMermaidCommand(streams))
+	c.AddCommand(exportOpenSLOCommand(streams))
 	return c
 }
 

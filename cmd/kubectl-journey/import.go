@@ -14,6 +14,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/mermaid"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/slug"
 )
 
 func importCommand(streams genericclioptions.IOStreams) *cobra.Command {
@@ -29,6 +30,7 @@ cluster and changes nothing: look at what it prints, fill it in, then apply it.`
   kubectl journey import openslo slos.yaml -n shop > promises.yaml`,
 	}
 	c.AddCommand(importMermaidCommand(streams))
+	c.AddCommand(importOpenSLOCommand(streams))
 	return c
 }
 
@@ -80,7 +82,7 @@ has to leave letters out end in some digits that stand for the whole text.`,
 			}
 			if options.Name == "" && diagram.ShownTitle() == "" && args[0] != "-" {
 				base := filepath.Base(args[0])
-				options.Name = mermaid.Slug(strings.TrimSuffix(base, filepath.Ext(base)), "journey")
+				options.Name = slug.Of(strings.TrimSuffix(base, filepath.Ext(base)), "journey")
 			}
 			found, err := mermaid.Import(diagram, options)
 			if err != nil {

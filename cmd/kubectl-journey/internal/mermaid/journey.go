@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/slug"
 )
 
 // DrawingAnnotation of a Journey holds the diagram that it was imported from. What has no
@@ -22,6 +23,7 @@ const (
 	maxStages      = 20
 	maxTouchpoints = 50
 	maxDescription = 1024
+	maxTitle       = 128
 )
 
 // Options shape what is imported.
@@ -52,7 +54,7 @@ type layout struct {
 }
 
 func layoutOf(d *Diagram) layout {
-	stages, touchpoints, personas := newNames("stage"), newNames("touchpoint"), newNames("persona")
+	stages, touchpoints, personas := slug.NewNames("stage"), slug.NewNames("touchpoint"), slug.NewNames("persona")
 	l := layout{personas: map[string]string{}}
 	tasks := map[string]string{}
 	for i := range d.Sections {
@@ -60,19 +62,19 @@ func layoutOf(d *Diagram) layout {
 		var visited []string
 		for _, task := range section.Tasks {
 			if tasks[task.Name] == "" {
-				tasks[task.Name] = touchpoints.of(task.Name)
+				tasks[task.Name] = touchpoints.Of(task.Name)
 			}
 			visited = append(visited, tasks[task.Name])
 			for _, actor := range task.Actors {
 				if l.personas[actor] == "" {
-					l.personas[actor] = personas.of(actor)
+					l.personas[actor] = personas.Of(actor)
 					l.people = append(l.people, actor)
 				}
 			}
 		}
 		name := ""
 		if len(section.Tasks) > 0 {
-			name = stages.of(cmp.Or(section.Name, "start"))
+			name = stages.Of(cmp.Or(section.Name, "start"))
 		}
 		l.stages, l.touchpoints = append(l.stages, name), append(l.touchpoints, visited)
 	}
@@ -84,7 +86,7 @@ func Import(d *Diagram, options Options) (*Imported, error) {
 	l := layoutOf(d)
 	name := options.Name
 	if name == "" {
-		name = Slug(cmp.Or(d.ShownTitle(), "journey"), "journey")
+		name = slug.Of(cmp.Or(d.ShownTitle(), "journey"), "journey")
 	}
 	journey := &v1alpha1.Journey{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Journey"},
@@ -310,4 +312,21 @@ func (e *exporter) actor(drawn string) string {
 		}
 	}
 	return drawn
+}
+
+// titleOf is the display name that an object gets whose drawn text and name are these; empty
+// if it needs none.
+func titleOf(text, name string) string {
+	if text == name {
+		return ""
+	}
+	return short(text, maxTitle)
+}
+
+// short cuts a text to some characters.
+func short(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
 }

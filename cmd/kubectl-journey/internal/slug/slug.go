@@ -1,4 +1,5 @@
-package mermaid
+// Package slug makes names as Kubernetes has them of texts that people wrote.
+package slug
 
 import (
 	"crypto/sha256"
@@ -11,27 +12,27 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxName and maxTitle are how long the names and display names of objects may be, in
-// characters.
 const (
-	maxName  = 63
-	maxTitle = 128
+	// maxName is how long a name may be, in characters.
+	maxName = 63
 	// telling is from how many characters on a name tells people what it is of.
 	telling = 3
 )
 
-// names gives names to texts, none twice.
-type names struct {
+// Names gives names to texts, none twice.
+type Names struct {
 	// kind is what a text is called of which no letter can stand in a name.
 	kind  string
 	given map[string]bool
 }
 
-func newNames(kind string) *names { return &names{kind: kind, given: map[string]bool{}} }
+// NewNames begins with none given. A text of which no letter can stand in a name is called
+// by kind.
+func NewNames(kind string) *Names { return &Names{kind: kind, given: map[string]bool{}} }
 
-// of is a name for a text. The same texts in the same order get the same names.
-func (n *names) of(text string) string {
-	base := Slug(text, n.kind)
+// Of is a name for a text. The same texts in the same order get the same names.
+func (n *Names) Of(text string) string {
+	base := Of(text, n.kind)
 	name := base
 	for i := 2; n.given[name]; i++ {
 		ordinal := fmt.Sprintf("-%d", i)
@@ -41,10 +42,10 @@ func (n *names) of(text string) string {
 	return name
 }
 
-// Slug makes a text a name as Kubernetes has them. Where that keeps hardly any letter, or the
+// Of makes a text a name as Kubernetes has them. Where that keeps hardly any letter, or the
 // text is too long, some digits of its hash make up for it, so that the name depends on the
 // text and on nothing else; without any letter that can be kept it begins with kind.
-func Slug(text, kind string) string {
+func Of(text, kind string) string {
 	var kept strings.Builder
 	lost := false
 	for _, r := range norm.NFKD.String(strings.ToLower(text)) {
@@ -69,21 +70,4 @@ func Slug(text, kind string) string {
 	sum := sha256.Sum256([]byte(text))
 	suffix := "-" + hex.EncodeToString(sum[:4])
 	return strings.TrimRight(name[:min(len(name), maxName-len(suffix))], "-") + suffix
-}
-
-// titleOf is the display name that an object gets whose drawn text and name are these; empty
-// if it needs none.
-func titleOf(text, name string) string {
-	if text == name {
-		return ""
-	}
-	return short(text, maxTitle)
-}
-
-// short cuts a text to some characters.
-func short(text string, most int) string {
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
 }
