@@ -25,6 +25,10 @@ test: build vet lint drift unit ## Everything that CI checks.
 build: ## Compile the programs into bin/.
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/...
 
+.PHONY: plugin
+plugin: ## Make the plugin's archives for all platforms and its krew manifest, in dist/.
+	$(GO) run ./hack/release -version $(VERSION)
+
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
 # First the one that mostly waits, beside which others can run.
@@ -32,6 +36,7 @@ unit: parts ## All tests, the data race detector on where goroutines meet.
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
+	$(GO) -C hack/openslo test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.

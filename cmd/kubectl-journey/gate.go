@@ -133,14 +133,18 @@ func printVerdict(out io.Writer, format, of string, verdict gate.Verdict, held t
 			if held >= time.Second {
 				stood = fmt.Sprintf(", for %v on end", held.Round(time.Second))
 			}
-			fmt.Fprintf(out, "%s: %d budgets allow a release%s%s\n", of, verdict.Budgets, left, stood)
+			budgets := fmt.Sprintf("all %d budgets allow", verdict.Budgets)
+			if verdict.Budgets == 1 {
+				budgets = "the one budget allows"
+			}
+			fmt.Fprintf(out, "%s: %s a release%s%s\n", of, budgets, left, stood)
 		}
 	}
 	switch {
 	case late && verdict.Allowed():
 		return codeError{fmt.Errorf("%s: allowed for %v when the time was up, which is too short", of, held.Round(time.Second)), exitFindings}
 	case !verdict.Allowed():
-		return codeError{fmt.Errorf("%s: no release: %d reasons", of, len(verdict.Blocks)), exitFindings}
+		return codeError{fmt.Errorf("%s: no release: see above", of), exitFindings}
 	default:
 		return nil
 	}

@@ -82,11 +82,15 @@ const counted = `  indicator:
 
 // TestNotTheSame holds what cannot be the same to its reason and its place.
 func TestNotTheSame(t *testing.T) {
-	indicator := strings.Replace(strings.Replace(counted, `orders_total{code="200"}`, `"orders_total{code=\"200\"}"`, 1), "", "", 0)
+	indicator := strings.Replace(counted, `orders_total{code="200"}`, `"orders_total{code=\"200\"}"`, 1)
 	whole := begin + "  service: shop\n  budgetingMethod: Occurrences\n  timeWindow: [{duration: 28d, isRolling: true}]\n" + indicator + "  objectives: [{target: 0.99}]\n"
 	found, err := Import(whole, Options{})
 	if err != nil || len(found.ExperienceSLOs) != 1 || len(found.Findings) != 1 || found.Findings[0].LeftOut {
 		t.Fatal(err, found)
+	}
+	found, err = Import(strings.Replace(whole, "  timeWindow: [{duration: 28d, isRolling: true}]\n", "", 1), Options{})
+	if err != nil || len(found.ExperienceSLOs) != 1 || found.ExperienceSLOs[0].Spec.Window != "" || !strings.Contains(fmt.Sprint(found.Findings), "it has no timeWindow: the default of 28d stands") {
+		t.Error(err, found)
 	}
 	for _, each := range []struct{ old, new, wanted string }{
 		{"  service: shop\n", "", `5:3: SLO/checkout spec.service: left out: it names no service`},
