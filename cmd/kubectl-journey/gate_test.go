@@ -16,9 +16,8 @@ import (
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
-// TestGate gates objects of a real API server, whose status is written here as the manager
-// would.
-func TestGate(t *testing.T) {
+// TestWithCluster does what takes a real API server, with one for all.
+func TestWithCluster(t *testing.T) {
 	plane, err := localstack.StartControlPlane(t.Context(), localstack.ControlPlaneOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +26,12 @@ func TestGate(t *testing.T) {
 	if err := plane.InstallCRDs(t.Context(), "../../config/crd"); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("gate", func(t *testing.T) { gateAt(t, plane) })
+	t.Run("tutorial", func(t *testing.T) { followTutorial(t, plane) })
+}
+
+// gateAt gates objects whose status is written here as the manager would.
+func gateAt(t *testing.T, plane *localstack.ControlPlane) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	utilruntime.Must(corev1.AddToScheme(scheme))
