@@ -25,6 +25,10 @@ test: build vet lint drift unit ## Everything that CI checks.
 build: ## Compile the programs into bin/.
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/...
 
+.PHONY: plugin
+plugin: ## Make the plugin's archives for all platforms and its krew manifest, in dist/.
+	$(GO) run ./hack/release -version $(VERSION)
+
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
 # The story mostly waits for alerts, and the others run beside it.
@@ -38,6 +42,7 @@ others:
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
+	$(GO) -C hack/openslo test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -82,11 +87,17 @@ test-crash: parts ## Kill gateway and databases a hundred times each, and count 
 test-browser: parts ## Answer the survey page, and look at the journeys, in a real browser.
 	$(GO) -C hack/browser test -count 1 ./...
 
+.PHONY: test-mermaid
+test-mermaid: ## Have Mermaid itself read the diagrams that kubectl journey writes; needs Node.
+	npm --prefix hack/mermaid ci --no-audit --no-fund
+	SOJOURN_MERMAID=$(CURDIR)/hack/mermaid $(GO) test -count 1 -run 'TestMermaidItself$$' ./cmd/kubectl-journey/internal/mermaid
+
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder of the gateway, half a minute each.
+fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a minute each.
 	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#*/}$$" -fuzztime 30s ./cmd/gateway/internal/$${target%/*} || exit 1; \
 	done
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 30s ./cmd/kubectl-journey/internal/mermaid
 
 .PHONY: generate
 generate: ## Write deep copies, apply configurations and CRDs anew.

@@ -63,5 +63,8 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.AddCommand(mapCommand(streams))
 	c.AddCommand(statusCommand(streams))
 	c.AddCommand(uiCommand(streams))
+	c.AddCommand(importCommand(streams))
+	c.AddCommand(exportCommand(streams))
+	c.AddCommand(gateCommand(streams))
 	return c
 }

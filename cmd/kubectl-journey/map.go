@@ -18,12 +18,13 @@ import (
 )
 
 // mapFormats are the files as which a journey can be drawn.
-var mapFormats = map[string]func(io.Writer, *atlas.Map) error{
-	"json": func(out io.Writer, m *atlas.Map) error { return printAs(out, "json", m) },
-	"yaml": func(out io.Writer, m *atlas.Map) error { return printAs(out, "yaml", m) },
-	"svg":  writePicture("svg"),
-	"png":  writePicture("png"),
-	"html": writePicture("html"),
+var mapFormats = map[string]func(io.Writer, *atlas.Objects, *atlas.Map) error{
+	"json":    func(out io.Writer, _ *atlas.Objects, m *atlas.Map) error { return printAs(out, "json", m) },
+	"yaml":    func(out io.Writer, _ *atlas.Objects, m *atlas.Map) error { return printAs(out, "yaml", m) },
+	"mermaid": writeMermaid,
+	"svg":     writePicture("svg"),
+	"png":     writePicture("png"),
+	"html":    writePicture("html"),
 }
 
 func mapCommand(streams genericclioptions.IOStreams) *cobra.Command {
@@ -117,7 +118,7 @@ Prometheus; without it the rest is drawn, and the end says what is missing.`,
 			if err != nil {
 				return err
 			}
-			return printMaps(c.Context(), streams.Out, from, output, m, listed(objects))
+			return printMaps(c.Context(), streams.Out, from, output, m, objects)
 		},
 	}
 	cluster = addClusterFlags(c)
@@ -168,7 +169,8 @@ func trends(ctx context.Context, from *reach.Cluster, drawn ...*atlas.Map) {
 }
 
 // printMaps writes a journey, or all of them, for a program.
-func printMaps(ctx context.Context, out io.Writer, from *reach.Cluster, output string, m *atlas.Map, all []*atlas.Map) error {
+func printMaps(ctx context.Context, out io.Writer, from *reach.Cluster, output string, m *atlas.Map, objects *atlas.Objects) error {
+	all := listed(objects)
 	switch {
 	case output == "name":
 		if m != nil {
@@ -182,7 +184,7 @@ func printMaps(ctx context.Context, out io.Writer, from *reach.Cluster, output s
 		return nil
 	case m != nil:
 		trends(ctx, from, m)
-		return mapFormats[output](out, m)
+		return mapFormats[output](out, objects, m)
 	case output != "json" && output != "yaml":
 		return fmt.Errorf("-o %s draws one journey: name it; kubectl journey map lists them", output)
 	default:

@@ -16,8 +16,8 @@ import (
 const pngScale = 2
 
 // writePicture writes a journey as a file of pictures: svg, png or html.
-func writePicture(format string) func(io.Writer, *atlas.Map) error {
-	return func(out io.Writer, m *atlas.Map) error {
+func writePicture(format string) func(io.Writer, *atlas.Objects, *atlas.Map) error {
+	return func(out io.Writer, _ *atlas.Objects, m *atlas.Map) error {
 		drawn := picture.Draw(m, picture.Options{Header: true})
 		switch format {
 		case "svg":

@@ -39,6 +39,13 @@ func Promise(objective *v1alpha1.Objective) string {
 	return m.promise
 }
 
+// SourceAt tells where a touchpoint's events for an objective come from. Without a source,
+// lacking says what the touchpoint would need.
+func SourceAt(objective *v1alpha1.Objective, touchpoint *v1alpha1.Touchpoint) (source v1alpha1.Source, lacking string) {
+	m, _ := understand(objective) // the source does not depend on the target
+	return m.sourceAt(touchpoint)
+}
+
 // understand reads an objective. The error, if any, is about the target that field
 // names; everything else of the meaning is filled in even then.
 func understand(objective *v1alpha1.Objective) (meaning, error) {

@@ -289,10 +289,10 @@ func (s *Stack) Addresses(shopURL, adminURL string) string {
 		fmt.Fprintf(&text, "%-18s %s\n", line[0], line[1])
 	}
 	fmt.Fprintf(&text, `
-export KUBECONFIG=%s
+export KUBECONFIG=%s SHOP=%s PROMETHEUS=%s
 kubectl get jrn,tp,xslo -n shop
 kubectl get xslo checkout -n shop -o yaml
 kubectl get configmaps -n %s -l %s
-`, s.Cluster.Kubeconfig(), SystemNamespace, RulesSelector)
+`, s.Cluster.Kubeconfig(), shopURL, s.Prometheus.URL, SystemNamespace, RulesSelector)
 	return text.String()
 }
