@@ -89,17 +89,20 @@ fuzz: ## Fuzz every decoder of the gateway, half a minute each.
 	done
 
 .PHONY: generate
-generate: ## Write deep copies, apply configurations and CRDs anew.
+generate: ## Write deep copies, apply configurations, CRDs and their reference anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
 		object:headerFile=hack/generate/header.txt \
 		applyconfiguration:headerFile=hack/generate/header.txt \
 		crd:generateEmbeddedObjectMeta=false \
 		paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/sojourn.dev_*.yaml charts/sojourn/files/crds/
+	$(GO) tool -modfile=hack/generate/go.mod crd-ref-docs \
+		--source-path=api/v1alpha1 --config=hack/generate/reference/config.yaml --templates-dir=hack/generate/reference \
+		--renderer=markdown --output-path=docs/reference.md --log-level=ERROR
 
 .PHONY: drift
 drift: ## Fail if generated code is not what the sources say.
-	@before=$$(mktemp -d) && trap 'rm -rf '"$$before" EXIT && cp -R api config charts $$before && \
-	$(MAKE) --no-print-directory generate && for folder in api config charts; do \
+	@before=$$(mktemp -d) && trap 'rm -rf '"$$before" EXIT && cp -R api config charts docs $$before && \
+	$(MAKE) --no-print-directory generate && for folder in api config charts docs; do \
 		diff -r $$before/$$folder $$folder || { echo "generated code had drifted: commit what make generate just wrote"; exit 1; }; \
 	done
