@@ -163,6 +163,8 @@ func TestInstall(t *testing.T) {
 			}
 		}
 	})
+	// Where the namespace shop is, with its samples.
+	t.Run("documentation", func(t *testing.T) { documentation(t, cluster, api) })
 }
 
 // applyTwice applies objects, and again: the second time nothing may change, or every
