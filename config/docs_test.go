@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/common/promslog"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/promql/parser"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
@@ -533,4 +534,52 @@ func areValues(values, known map[string]any, path string) error {
 		}
 	}
 	return nil
+}
+
+// TestSecurityPage holds the tables of docs/security.md against what is installed.
+func TestSecurityPage(t *testing.T) {
+	text, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := render(t, "default")
+	bound := map[string]bool{}
+	for _, b := range ofKind[rbacv1.ClusterRoleBinding](t, objects, "ClusterRoleBinding") {
+		bound[b.RoleRef.Name] = true
+	}
+	for _, b := range ofKind[rbacv1.RoleBinding](t, objects, "RoleBinding") {
+		bound[b.RoleRef.Name] = true
+	}
+	rules := map[string][]rbacv1.PolicyRule{}
+	for _, role := range ofKind[rbacv1.ClusterRole](t, objects, "ClusterRole") {
+		rules[role.Name] = role.Rules
+	}
+	for _, role := range ofKind[rbacv1.Role](t, objects, "Role") {
+		rules[role.Name] = role.Rules
+	}
+	rows := 0
+	for name := range bound {
+		for _, rule := range rules[name] {
+			rows++
+			row := fmt.Sprintf("\n| `%s` | %s | %s | ", name, strings.Join(rule.Resources, ", "), strings.Join(rule.Verbs, ", "))
+			if !strings.Contains(string(text), row) {
+				t.Errorf("docs/security.md lacks the right%s", row)
+			}
+		}
+	}
+	if said := strings.Count(string(text), "\n| `sojourn-"); said != rows {
+		t.Errorf("docs/security.md tells of %d rights; there are %d", said, rows)
+	}
+	rows = 0
+	for _, w := range workloads(t, objects) {
+		for _, port := range w.container().Ports {
+			rows++
+			if row := fmt.Sprintf("\n| %s | %d | ", w.container().Name, port.ContainerPort); !strings.Contains(string(text), row) {
+				t.Errorf("docs/security.md lacks the port%s", row)
+			}
+		}
+	}
+	if said := len(regexp.MustCompile(`(?m)^\| (manager|prober|gateway) \| \d+ `).FindAllString(string(text), -1)); said != rows {
+		t.Errorf("docs/security.md tells of %d ports; there are %d", said, rows)
+	}
 }
