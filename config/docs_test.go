@@ -18,8 +18,10 @@ import (
 	"github.com/prometheus/common/promslog"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/promql/parser"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -344,6 +346,10 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 	if err := os.Symlink(kubectl, filepath.Join(programs, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
+	// Where Prometheus is, on most clusters.
+	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range pages(t) {
 		t.Run(p.path, func(t *testing.T) {
 			for _, b := range p.blocks {
@@ -487,7 +493,7 @@ func judge(t *testing.T, api client.Client, object map[string]any, text []byte) 
 		return judge(t, api, map[string]any{"apiVersion": "sojourn.dev/v1alpha1", "kind": "ExperienceSLO", "spec": promise}, nil)
 	case has("spec"):
 		return judge(t, api, object["spec"].(map[string]any), nil)
-	case has("scrape_configs", "rule_files"):
+	case has("scrape_configs", "scrape_config_files", "rule_files"):
 		_, err := promconfig.Load(string(text), promslog.NewNopLogger())
 		return err
 	case has("route", "receivers", "inhibit_rules"):

@@ -8,22 +8,34 @@ import (
 	"time"
 )
 
-// TestDocumentation works out the examples of docs/mathematics.md, and looks for each of
-// their lines there.
+// TestDocumentation works out the examples of pages, and looks for each of their lines there.
 func TestDocumentation(t *testing.T) {
-	text, err := os.ReadFile("../../docs/mathematics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := map[string]bool{}
-	for line := range strings.SplitSeq(string(text), "\n") {
-		page[line] = true
-	}
-	for _, line := range examples(t) {
-		if !page[line] {
-			t.Errorf("docs/mathematics.md lacks the line\n%s", line)
+	for path, lines := range map[string][]string{
+		"docs/mathematics.md":              examples(t),
+		"docs/howto/choose-ces-targets.md": proofs(),
+	} {
+		text, err := os.ReadFile("../../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if !strings.Contains(string(text), "\n"+line+"\n") {
+				t.Errorf("%s lacks the line\n%s", path, line)
+			}
 		}
 	}
+}
+
+// proofs tell from which share of bad answers on a promise of 80 % is Breached.
+func proofs() (lines []string) {
+	for _, n := range []float64{30, 100, 300, 1000} {
+		losses := 0.0
+		for Judge(Survey, losses, n, 0.2, 30, false) != Breached {
+			losses++
+		}
+		lines = append(lines, fmt.Sprintf("| %g | %g, %.0f %% |", n, losses, 100*losses/n))
+	}
+	return lines
 }
 
 // examples are lines of tables, as the page has them.
