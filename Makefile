@@ -38,6 +38,7 @@ others:
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
+	$(GO) -C hack/release test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -106,3 +107,25 @@ drift: ## Fail if generated code is not what the sources say.
 	$(MAKE) --no-print-directory generate && for folder in api config charts docs; do \
 		diff -r $$before/$$folder $$folder || { echo "generated code had drifted: commit what make generate just wrote"; exit 1; }; \
 	done
+
+# Further targets that write into dist/, such as images of containers and archives of the
+# plugin; each gets VERSION.
+RELEASE_PARTS ?=
+# What comes before the names of images in install.yaml, such as images.example.com/sojourn.
+IMAGE_PREFIX ?=
+RELEASE := $(GO) -C hack/release run .
+
+.PHONY: release
+release: ## Write everything that is published into dist/: make release VERSION=v0.2.0
+	rm -rf dist && mkdir dist
+	$(RELEASE) --version '$(VERSION)' --image-prefix '$(IMAGE_PREFIX)' --date $$(git log -1 --format=%ct) --out $(CURDIR)/dist
+	for part in $(RELEASE_PARTS); do $(MAKE) --no-print-directory $$part VERSION='$(VERSION)' || exit 1; done
+	$(RELEASE) sums --out $(CURDIR)/dist
+
+.PHONY: release-check
+release-check: ## Build the last commit's release twice, in two folders and from nothing, and compare.
+	@work=$$(mktemp -d) && trap "rm -rf $$work" EXIT && date=$$(git log -1 --format=%ct) && \
+	git clone --quiet . $$work/one && git clone --quiet . $$work/another/place && \
+	$(RELEASE) --version v0.0.0 --date $$date --checkout $$work/one --out $$work/first && \
+	GOCACHE=$$work/cache $(RELEASE) --version v0.0.0 --date $$date --checkout $$work/another/place --out $$work/second && \
+	diff -r $$work/first $$work/second && echo "the same bytes:" && ls -l $$work/first
