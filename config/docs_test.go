@@ -146,10 +146,10 @@ func (p *page) anchors() map[string]bool {
 }
 
 func TestDocumentationLinks(t *testing.T) {
-	byPath := map[string]*page{}
+	anchors := map[string]map[string]bool{}
 	all := pages(t)
-	for i := range all {
-		byPath[all[i].path] = &all[i]
+	for _, p := range all {
+		anchors[p.path] = p.anchors()
 	}
 	leads := map[string][]string{}
 	for _, p := range all {
@@ -168,7 +168,7 @@ func TestDocumentationLinks(t *testing.T) {
 				continue
 			}
 			leads[p.path] = append(leads[p.path], to)
-			if linked := byPath[to]; hasAnchor && (linked == nil || !linked.anchors()[anchor]) {
+			if hasAnchor && !anchors[to][anchor] {
 				t.Errorf("%s links to %s, where no heading has that anchor", p.path, match[1])
 			}
 		}
@@ -182,7 +182,7 @@ func TestDocumentationLinks(t *testing.T) {
 			}
 		}
 	}
-	for path := range byPath {
+	for path := range anchors {
 		if !seen[path] {
 			t.Errorf("nobody gets from docs/README.md to %s", path)
 		}
@@ -365,6 +365,9 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 			}
 			if !p.ours() || !slices.ContainsFunc(p.blocks, func(b codeBlock) bool { return b.language == "sh" }) {
 				return
+			}
+			if err := api.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(shopNamespace)); err != nil {
+				t.Fatal(err)
 			}
 			for _, object := range samples {
 				if err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl"), client.ForceOwnership); err != nil {
