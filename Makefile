@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## See alerts fire for a broken shop, on this machine; ONCE=1 ends by itself.
@@ -27,7 +27,7 @@ build: ## Compile the programs into bin/.
 
 .PHONY: plugin
 plugin: ## Make the plugin's archives for all platforms and its krew manifest, in dist/.
-	$(GO) run ./hack/release -version $(VERSION)
+	$(GO) run ./hack/krew -version $(VERSION)
 
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
@@ -43,6 +43,7 @@ others:
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
 	$(GO) -C hack/openslo test ./...
+	$(GO) -C hack/release test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -100,17 +101,42 @@ fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 30s ./cmd/kubectl-journey/internal/mermaid
 
 .PHONY: generate
-generate: ## Write deep copies, apply configurations and CRDs anew.
+generate: ## Write deep copies, apply configurations, CRDs and their reference anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
 		object:headerFile=hack/generate/header.txt \
 		applyconfiguration:headerFile=hack/generate/header.txt \
 		crd:generateEmbeddedObjectMeta=false \
 		paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/sojourn.dev_*.yaml charts/sojourn/files/crds/
+	$(GO) tool -modfile=hack/generate/go.mod crd-ref-docs \
+		--source-path=api/v1alpha1 --config=hack/generate/reference/config.yaml --templates-dir=hack/generate/reference \
+		--renderer=markdown --output-path=docs/reference.md --log-level=ERROR
 
 .PHONY: drift
 drift: ## Fail if generated code is not what the sources say.
-	@before=$$(mktemp -d) && trap 'rm -rf '"$$before" EXIT && cp -R api config charts $$before && \
-	$(MAKE) --no-print-directory generate && for folder in api config charts; do \
+	@before=$$(mktemp -d) && trap 'rm -rf '"$$before" EXIT && cp -R api config charts docs $$before && \
+	$(MAKE) --no-print-directory generate && for folder in api config charts docs; do \
 		diff -r $$before/$$folder $$folder || { echo "generated code had drifted: commit what make generate just wrote"; exit 1; }; \
 	done
+
+# Further targets that write into dist/, such as images of containers and archives of the
+# plugin; each gets VERSION.
+RELEASE_PARTS ?=
+# What comes before the names of images in install.yaml, such as images.example.com/sojourn.
+IMAGE_PREFIX ?=
+RELEASE := $(GO) -C hack/release run .
+
+.PHONY: release
+release: ## Write everything that is published into dist/: make release VERSION=v0.2.0
+	rm -rf dist && mkdir dist
+	$(RELEASE) --version '$(VERSION)' --image-prefix '$(IMAGE_PREFIX)' --date $$(git log -1 --format=%ct) --out $(CURDIR)/dist
+	for part in $(RELEASE_PARTS); do $(MAKE) --no-print-directory $$part VERSION='$(VERSION)' || exit 1; done
+	$(RELEASE) sums --out $(CURDIR)/dist
+
+.PHONY: release-check
+release-check: ## Build the last commit's release twice, in two folders and from nothing, and compare.
+	@work=$$(mktemp -d) && trap "rm -rf $$work" EXIT && date=$$(git log -1 --format=%ct) && \
+	git clone --quiet . $$work/one && git clone --quiet . $$work/another/place && \
+	$(RELEASE) --version v0.0.0 --date $$date --checkout $$work/one --out $$work/first && \
+	GOCACHE=$$work/cache $(RELEASE) --version v0.0.0 --date $$date --checkout $$work/another/place --out $$work/second && \
+	diff -r $$work/first $$work/second && echo "the same bytes:" && ls -l $$work/first

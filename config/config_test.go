@@ -171,6 +171,8 @@ func TestInstall(t *testing.T) {
 			}
 		}
 	})
+	// Where the namespace shop is, with its samples.
+	t.Run("documentation", func(t *testing.T) { documentation(t, cluster, api) })
 }
 
 // applyTwice applies objects, and again: the second time nothing may change, or every
@@ -553,18 +555,18 @@ tests:
   - {eval_time: 20m, alertname: SojournProgramGone}
   - eval_time: 40m
     alertname: SojournProgramGone
-    exp_alerts: [{exp_labels: {program: gateway, severity: ticket}, exp_annotations: {summary: 'No gateway of Sojourn has been scraped for 10 minutes', description: 'Without the prober nobody visits touchpoints, without the gateway no answer is taken, and without the manager edits have no effect; alerts on what is measured go on. Look at its Pods and at the scrape targets of Prometheus.'}}]
+    exp_alerts: [{exp_labels: {program: gateway, severity: ticket}, exp_annotations: {runbook_url: 'https://github.com/sojourn-dev/sojourn/blob/main/docs/alerts.md#sojournprogramgone', summary: 'No gateway of Sojourn has been scraped for 10 minutes', description: 'Without the prober nobody visits touchpoints, without the gateway no answer is taken, and without the manager edits have no effect; alerts on what is measured go on. Look at its Pods and at the scrape targets of Prometheus.'}}]
   - eval_time: 40m
     alertname: SojournReconcileFails
-    exp_alerts: [{exp_labels: {controller: touchpoint, severity: ticket}, exp_annotations: {summary: 'The manager of Sojourn fails again and again at touchpoint', description: 'Edits may have no effect. The condition Ready of the objects concerned, or else the log of the manager, says why.'}}]
+    exp_alerts: [{exp_labels: {controller: touchpoint, severity: ticket}, exp_annotations: {runbook_url: 'https://github.com/sojourn-dev/sojourn/blob/main/docs/alerts.md#sojournreconcilefails', summary: 'The manager of Sojourn fails again and again at touchpoint', description: 'Edits may have no effect. The condition Ready of the objects concerned, or else the log of the manager, says why.'}}]
   - {eval_time: 19m, alertname: SojournBlind}
   - eval_time: 40m
     alertname: SojournBlind
-    exp_alerts: [{exp_labels: {severity: ticket}, exp_annotations: {summary: 'The manager of Sojourn has had no answer from Prometheus for over 10 minutes', description: 'Statuses are old; alerts are not concerned. The condition Observed of any ExperienceSLO, or sojourn_observe_failures_total by reason, says why.'}}]
+    exp_alerts: [{exp_labels: {severity: ticket}, exp_annotations: {runbook_url: 'https://github.com/sojourn-dev/sojourn/blob/main/docs/alerts.md#sojournblind', summary: 'The manager of Sojourn has had no answer from Prometheus for over 10 minutes', description: 'Statuses are old; alerts are not concerned. The condition Observed of any ExperienceSLO, or sojourn_observe_failures_total by reason, says why.'}}]
   - {eval_time: 30m, alertname: SojournAnswersRefused}
   - eval_time: 40m
     alertname: SojournAnswersRefused
-    exp_alerts: [{exp_labels: {pod: gateway-0, severity: ticket}, exp_annotations: {summary: 'The gateway gateway-0 cannot keep customers'' answers', description: 'Survey tools deliver them again for a while, and customers do not. Look at its volume or its PostgreSQL; its log says what fails.'}}]
+    exp_alerts: [{exp_labels: {pod: gateway-0, severity: ticket}, exp_annotations: {runbook_url: 'https://github.com/sojourn-dev/sojourn/blob/main/docs/alerts.md#sojournanswersrefused', summary: 'The gateway gateway-0 cannot keep customers'' answers', description: 'Survey tools deliver them again for a while, and customers do not. Look at its volume or its PostgreSQL; its log says what fails.'}}]
 `
 
 // TestScrapeConfig has Prometheus's own code read the configuration, and apply it to
