@@ -121,7 +121,7 @@ drift: ## Fail if generated code is not what the sources say.
 
 # Further targets that write into dist/, such as images of containers and archives of the
 # plugin; each gets VERSION.
-RELEASE_PARTS ?=
+RELEASE_PARTS ?= plugin
 # What comes before the names of images in install.yaml, such as images.example.com/sojourn.
 IMAGE_PREFIX ?=
 RELEASE := $(GO) -C hack/release run .

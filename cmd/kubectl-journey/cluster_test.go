@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"path/filepath"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
@@ -74,16 +72,14 @@ func populated(t *testing.T) (kubeconfig string) {
 	return plane.Kubeconfig()
 }
 
-// run types a command.
-func run(t *testing.T, args ...string) (out string, code int) {
+// said is what a command says, and its exit code.
+func said(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	c := command(genericclioptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr})
-	c.SetArgs(args)
-	if err := c.ExecuteContext(t.Context()); err != nil {
-		return stdout.String() + err.Error(), exitCode(err)
+	out, _, err := run(t, "", args...)
+	if err != nil {
+		return out + err.Error(), exitCode(err)
 	}
-	return stdout.String(), 0
+	return out, 0
 }
 
 func TestCommandsOnACluster(t *testing.T) {
@@ -119,7 +115,7 @@ func TestCommandsOnACluster(t *testing.T) {
 		"status of a format": {"status -n shop -o svg", 2, []string{"write json, yaml or name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, code := run(t, append(strings.Fields(test.args), "--kubeconfig="+kubeconfig)...)
+			out, code := said(t, append(strings.Fields(test.args), "--kubeconfig="+kubeconfig)...)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
@@ -134,7 +130,7 @@ func TestCommandsOnACluster(t *testing.T) {
 		})
 	}
 	t.Run("as JSON", func(t *testing.T) {
-		out, _ := run(t, "map", "online-purchase", "-n", "shop", "-o", "json", "--kubeconfig="+kubeconfig)
+		out, _ := said(t, "map", "online-purchase", "-n", "shop", "-o", "json", "--kubeconfig="+kubeconfig)
 		var m atlas.Map
 		if err := json.Unmarshal([]byte(out), &m); err != nil || m.Score == nil || *m.Score != 52 {
 			t.Errorf("%v %v:\n%s", err, m.Score, out)
