@@ -134,11 +134,8 @@ func journeyNamed(objects *atlas.Objects, namespace, typed string) (atlas.Key, e
 			known = append(known, other.Name)
 		}
 	}
-	if len(known) > 0 {
-		known[0] = "there are " + known[0]
-	}
-	return atlas.Key{}, fmt.Errorf("there is no Journey %s in namespace %s; %s; kubectl get journeys -A lists those elsewhere",
-		name, namespace, cmp.Or(strings.Join(known, ", "), "nor any other"))
+	return atlas.Key{}, fmt.Errorf("there is no Journey %s in namespace %s, which has %s; kubectl journey map -A lists those elsewhere",
+		name, namespace, cmp.Or(strings.Join(known, ", "), "none"))
 }
 
 // completeJourneys lists the journeys of the namespace, for the shell.

@@ -383,7 +383,7 @@ type Firing struct {
 func (c *Cluster) Firing(ctx context.Context, namespace string) ([]Firing, string) {
 	prometheus, missing := c.ask(ctx)
 	if missing != "" {
-		return nil, "Since when alerts fire is not known. " + missing
+		return nil, "Since when alerts fire, and what has fallen silent, is not known. " + missing
 	}
 	matchers := fmt.Sprintf("alertname=~%q", strings.Join([]string{rules.AlertBudgetBurn, rules.AlertSurveyBurn, rules.AlertDataMissing}, "|"))
 	if namespace != "" {
@@ -392,7 +392,7 @@ func (c *Cluster) Firing(ctx context.Context, namespace string) ([]Firing, strin
 	const labels = "alertname, namespace, touchpoint, slo, objective, severity, tier"
 	vector, missing := prometheus.now(ctx, fmt.Sprintf(`min by (%s) (ALERTS_FOR_STATE{%s}) and on (%s) ALERTS{alertstate="firing",%s}`, labels, matchers, labels, matchers))
 	if missing != "" {
-		return nil, "Since when alerts fire is not known. " + missing
+		return nil, "Since when alerts fire, and what has fallen silent, is not known. " + missing
 	}
 	var found []Firing
 	for _, sample := range vector {

@@ -1,8 +1,8 @@
 package terminal
 
 import (
+	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
 )
@@ -43,7 +43,7 @@ func Journeys(listed []*atlas.Map, namespaces bool, o Options) string {
 			widest[i] = max(widest[i], width(c.text))
 		}
 	}
-	var b strings.Builder
+	var b bytes.Buffer
 	for _, line := range lines {
 		left := o.width()
 		for i, c := range line {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -21,7 +22,7 @@ const (
 
 // Map draws a journey.
 func Map(m *atlas.Map, o Options) string {
-	var b strings.Builder
+	var b bytes.Buffer
 	head(&b, m, o)
 	blocks := layOut(m, max(1, (o.width()-gutter)/narrowColumn))
 	most := 1
@@ -38,7 +39,7 @@ func Map(m *atlas.Map, o Options) string {
 	return b.String()
 }
 
-func head(b *strings.Builder, m *atlas.Map, o Options) {
+func head(b *bytes.Buffer, m *atlas.Map, o Options) {
 	v := verdictOf(m.Health.Status, m.Health.Reason)
 	right := v.symbol + " " + v.word
 	if m.Score != nil {
@@ -260,7 +261,7 @@ func direction(series atlas.Series) string {
 	}
 }
 
-func draw(b *strings.Builder, block []column, rows []row, cells int, o Options) {
+func draw(b *bytes.Buffer, block []column, rows []row, cells int, o Options) {
 	stages(b, block, cells, o)
 	curve(b, block, cells, o)
 	names := make([][]string, len(block))
@@ -301,14 +302,13 @@ func draw(b *strings.Builder, block []column, rows []row, cells int, o Options) 
 }
 
 // endLine ends a line without the blanks that fill its last column.
-func endLine(b *strings.Builder) {
-	text := strings.TrimRight(b.String(), " ")
-	b.Reset()
-	b.WriteString(text + "\n")
+func endLine(b *bytes.Buffer) {
+	b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
+	b.WriteByte('\n')
 }
 
 // stages draws the names of stages above their touchpoints.
-func stages(b *strings.Builder, block []column, cells int, o Options) {
+func stages(b *bytes.Buffer, block []column, cells int, o Options) {
 	var names, figures strings.Builder
 	for i := 0; i < len(block); {
 		stage, n := block[i].stage, 1
@@ -348,7 +348,7 @@ func stageFigures(stage *atlas.Stage, cells int) string {
 }
 
 // curve draws the scores of the touchpoints, joined, on the band of their bounds.
-func curve(b *strings.Builder, block []column, cells int, o Options) {
+func curve(b *bytes.Buffer, block []column, cells int, o Options) {
 	across := len(block) * cells
 	middle := func(i int) int { return i*cells + (cells-1)/2 }
 	score, lower, upper := make([]float64, across), make([]float64, across), make([]float64, across)
@@ -443,7 +443,7 @@ func stroke(part float64) rune {
 	}
 }
 
-func foot(b *strings.Builder, m *atlas.Map, o Options) {
+func foot(b *bytes.Buffer, m *atlas.Map, o Options) {
 	b.WriteByte('\n')
 	say := func(name string, how style, text string) {
 		for i, line := range wrap(clean(text), o.width()-gutter, 0) {

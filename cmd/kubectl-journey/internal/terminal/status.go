@@ -208,6 +208,8 @@ func rest(b *strings.Builder, r *triage.Report, o Options) {
 		text, how = fmt.Sprintf("✓ All is well: all %d budgets are kept.", r.Budgets), good
 	case wrong == 0:
 		text = fmt.Sprintf("✓ Nothing is wrong that can be judged: of %d budgets %d are kept.", r.Budgets, r.Kept)
+	case r.Budgets == 0:
+		text = problems(wrong) + ". Nothing is promised: no ExperienceSLO watches what was asked for."
 	default:
 		text = fmt.Sprintf("%s. Of %d budgets %d are kept.", problems(wrong), r.Budgets, r.Kept)
 	}
