@@ -137,7 +137,7 @@ func (d *drawing) header() {
 	}
 	figure := style{size: 44, bold: true}
 	shapes = append(shapes, Words{X: right, Y: d.y + 40, Size: figure.size, Bold: true, Anchor: End, Ink: Text, Text: score},
-		Words{X: right, Y: d.y + 58, Size: 11, Anchor: End, Ink: Muted, Text: "of 100, by " + orElse(strings.ToLower(words(m.Scoring)), "peak and end")})
+		Words{X: right, Y: d.y + 58, Size: 11, Anchor: End, Ink: Muted, Text: "of 100, by " + orElse(strings.ToLower(Scoring(m.Scoring)), "peak and end")})
 	verdict := style{size: 15, bold: true}
 	wide := max(figure.width(score), 150) + 26
 	word = verdict.cut(word, 240)
@@ -166,7 +166,8 @@ func (d *drawing) header() {
 	d.y = max(y, d.y+66) + 8
 }
 
-func words(scoring string) string {
+// Scoring says how a score is made.
+func Scoring(scoring string) string {
 	switch scoring {
 	case "WeightedMean":
 		return "weighted mean"

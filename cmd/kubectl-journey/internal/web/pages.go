@@ -82,8 +82,9 @@ var helps = template.FuncMap{
 		}
 		return verdict(picture.Bad, "Not reached")
 	},
-	"say":    picture.Say,
-	"counts": picture.Counts,
+	"say":     picture.Say,
+	"counts":  picture.Counts,
+	"scoring": picture.Scoring,
 	"left": func(b atlas.Budget) template.HTML {
 		if drawn := picture.Left(b); drawn != nil {
 			return inline(drawn)
