@@ -1,8 +1,9 @@
-# Each of the three programs is an image of its own:
+# Each of the programs is an image of its own:
 #
 #   docker build --build-arg PROGRAM=manager -t sojourn-manager:latest .
 #   docker build --build-arg PROGRAM=prober  -t sojourn-prober:latest  .
 #   docker build --build-arg PROGRAM=gateway -t sojourn-gateway:latest .
+#   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-journey:latest .  # for gates
 
 # The compiler runs on the builder's own platform, whatever it builds for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -20,7 +21,7 @@ RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build \
         -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/program \
-        "./cmd/${PROGRAM:?is not set: add --build-arg PROGRAM=manager, prober or gateway}"
+        "./cmd/${PROGRAM:?is not set: add --build-arg PROGRAM=manager, prober, gateway or kubectl-journey}"
 
 FROM scratch
 # For https touchpoints: whom browsers trust.
