@@ -4,7 +4,7 @@
 #   docker build --build-arg PROGRAM=prober  -t sojourn-prober:latest  .
 #   docker build --build-arg PROGRAM=gateway -t sojourn-gateway:latest .
 #
-# and so are the web pages, for those who install them:
+# and so is kubectl-journey, for web pages in the cluster and gates that run as Pods:
 #
 #   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-ui:latest .
 

@@ -93,6 +93,13 @@ test-mermaid: ## Have Mermaid itself read the diagrams that kubectl journey writ
 	npm --prefix hack/mermaid ci --no-audit --no-fund
 	SOJOURN_MERMAID=$(CURDIR)/hack/mermaid $(GO) test -count 1 -run 'TestMermaidItself$$' ./cmd/kubectl-journey/internal/mermaid
 
+.PHONY: test-gates
+test-gates: parts ## Check the snippets of docs/gate.md against the CRDs of Argo Rollouts, Flagger and Tekton.
+	crds=; for each in github.com/argoproj/argo-rollouts@v1.8.3:manifests/crds/analysis-template-crd.yaml \
+		github.com/fluxcd/flagger@v1.41.0:artifacts/flagger/crd.yaml github.com/tektoncd/pipeline@v1.6.0:config/300-crds/300-task.yaml; do \
+		dir=$$($(GO) mod download -json $${each%%:*} | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && crds=$$crds:$$dir/$${each#*:} || exit 1; \
+	done; SOJOURN_GATE_CRDS=$${crds#:} $(GO) test -count 1 -run 'TestWithCluster$$' ./cmd/kubectl-journey
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a minute each.
 	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \

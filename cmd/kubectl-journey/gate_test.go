@@ -27,6 +27,7 @@ func TestWithCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("gate", func(t *testing.T) { gateAt(t, plane) })
+	t.Run("snippets", func(t *testing.T) { checkSnippets(t, plane) })
 	t.Run("tutorial", func(t *testing.T) { followTutorial(t, plane) })
 }
 

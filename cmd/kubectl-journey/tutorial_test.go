@@ -46,6 +46,12 @@ func followTutorial(t *testing.T, plane *localstack.ControlPlane) {
 		script.WriteString(block[1] + "echo '--- next'\n")
 		wanted = append(wanted, block[2])
 	}
+	// kubectl completes the plugin's arguments by a program of this name.
+	if err := os.WriteFile(filepath.Join(programs, "kubectl_complete-journey"), []byte("#!/bin/sh\nexec kubectl-journey __complete \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	script.WriteString("kubectl __complete journey gate -n tea journey/ 2>/dev/null\necho '--- next'\n")
+	wanted = append(wanted, "journey/buying-tea\n:4\n")
 	command := exec.CommandContext(t.Context(), "bash")
 	command.Dir, command.Stdin = work, strings.NewReader(script.String())
 	command.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "KUBECONFIG="+plane.Kubeconfig(), "SHOP=http://127.0.0.1:8080", asPlugin+"=1")
