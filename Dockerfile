@@ -6,7 +6,7 @@
 #
 # and so is kubectl-journey, for web pages in the cluster and gates that run as Pods:
 #
-#   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-ui:latest .
+#   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-journey:latest .
 
 # The compiler runs on the builder's own platform, whatever it builds for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
