@@ -89,13 +89,14 @@ fuzz: ## Fuzz every decoder of the gateway, half a minute each.
 	done
 
 .PHONY: generate
-generate: ## Write deep copies, apply configurations and CRDs anew.
+generate: ## Write deep copies, apply configurations, CRDs and dashboards anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
 		object:headerFile=hack/generate/header.txt \
 		applyconfiguration:headerFile=hack/generate/header.txt \
 		crd:generateEmbeddedObjectMeta=false \
 		paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/sojourn.dev_*.yaml charts/sojourn/files/crds/
+	$(GO) run ./hack/dashboards
 
 .PHONY: drift
 drift: ## Fail if generated code is not what the sources say.

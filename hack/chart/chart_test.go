@@ -117,12 +117,14 @@ func at(object any, path ...string) any {
 
 // TestSameAsKustomize: whoever installs by Helm has what others have.
 func TestSameAsKustomize(t *testing.T) {
-	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}})
+	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}, "dashboards": values{"enabled": true}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := build(t, "default")
-	maps.Copy(want, build(t, "prometheus"))
+	for _, more := range []string{"prometheus", "grafana"} {
+		maps.Copy(want, build(t, more))
+	}
 	// Helm makes the release's namespace itself.
 	delete(want, "Namespace  sojourn-system")
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -278,6 +280,11 @@ func TestValues(t *testing.T) {
 		}},
 		"PostgreSQL": {values{"gateway": values{"databaseSecret": "database", "replicas": 2}}, map[string]string{
 			gateway: `{"name":"SOJOURN_DATABASE","valueFrom":{"secretKeyRef":{"key":"url","name":"database"}}}`,
+		}},
+		"no dashboards": {nil, map[string]string{"ConfigMap sojourn-system sojourn-dashboard-overview": ""}},
+		"dashboards": {values{"dashboards": values{"enabled": true, "labels": values{"dashboards": "yes"}, "annotations": values{"grafana_folder": "Sojourn"}, "namespace": "grafana"}}, map[string]string{
+			"ConfigMap grafana sojourn-dashboard-overview": `"annotations":{"grafana_folder":"Sojourn"}`,
+			"ConfigMap grafana sojourn-dashboard-journey":  `"dashboards":"yes"`,
 		}},
 		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
 		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
