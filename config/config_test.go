@@ -33,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -150,6 +151,7 @@ func TestInstall(t *testing.T) {
 	t.Run("rights", func(t *testing.T) { rightsSuffice(t, api) })
 	t.Run("config/samples", func(t *testing.T) {
 		applyTwice(t, api, render(t, "samples"))
+		mergesToNothing(t, api, render(t, "samples"))
 		warned.none(t)
 	})
 	// Of the namespace that the samples made.
@@ -200,6 +202,30 @@ func applyTwice(t *testing.T, api client.Client, objects []*unstructured.Unstruc
 		}
 		if !equal(before, after) {
 			t.Errorf("applied again, it changed:\nbefore: %v\nafter:  %v", before, after)
+		}
+	}
+}
+
+// mergesToNothing compares objects with what lives as tools do that do not ask the API server,
+// Argo CD by default: by a merge of three, to which a list is one value. A default that the
+// API server filled into an item of a list would be a difference for ever.
+func mergesToNothing(t *testing.T, api client.Client, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, object := range objects {
+		lives := live(t, api, object)
+		texts := [2][]byte{}
+		for i, o := range []*unstructured.Unstructured{object, lives} {
+			var err error
+			if texts[i], err = o.MarshalJSON(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(texts[0], texts[0], texts[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(patch) != "{}" {
+			t.Errorf("%s %s: there is always a difference: %s", object.GetKind(), object.GetName(), patch)
 		}
 	}
 }
