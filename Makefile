@@ -37,7 +37,9 @@ others:
 	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
-	$(GO) -C hack/chart test ./...
+# What these read lies outside of their modules, where go test sees no change.
+	$(GO) -C hack/chart test -count 1 ./...
+	$(GO) -C hack/gitops test -count 1 ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -82,6 +84,10 @@ test-crash: parts ## Kill gateway and databases a hundred times each, and count 
 test-browser: parts ## Answer the survey page in a real browser.
 	$(GO) -C hack/browser test -count 1 ./...
 
+.PHONY: test-chart
+test-chart: ## Render the chart by helm-unittest, which is Helm 3.
+	$(GO) -C hack/chart/unittest tool helm-unittest $(CURDIR)/charts/sojourn
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder of the gateway, half a minute each.
 	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \
@@ -89,7 +95,7 @@ fuzz: ## Fuzz every decoder of the gateway, half a minute each.
 	done
 
 .PHONY: generate
-generate: ## Write deep copies, apply configurations, CRDs and dashboards anew.
+generate: ## Write deep copies, apply configurations, CRDs, dashboards and the chart's README anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
 		object:headerFile=hack/generate/header.txt \
 		applyconfiguration:headerFile=hack/generate/header.txt \
@@ -97,6 +103,7 @@ generate: ## Write deep copies, apply configurations, CRDs and dashboards anew.
 		paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/sojourn.dev_*.yaml charts/sojourn/files/crds/
 	$(GO) run ./hack/dashboards
+	$(GO) -C hack/chart run ./readme
 
 .PHONY: drift
 drift: ## Fail if generated code is not what the sources say.

@@ -572,6 +572,30 @@ tests:
     exp_alerts: [{exp_labels: {pod: gateway-0, severity: ticket}, exp_annotations: {summary: 'The gateway gateway-0 cannot keep customers'' answers', description: 'Survey tools deliver them again for a while, and customers do not. Look at its volume or its PostgreSQL; its log says what fails.'}}]
 `
 
+// TestArgoCD: each of our kinds has the health script, and nothing else of Argo CD's
+// configuration is touched.
+func TestArgoCD(t *testing.T) {
+	script, err := os.ReadFile("argocd/health.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, object := range render(t, "crd") {
+		kind, _, err := unstructured.NestedString(object.Object, "spec", "names", "kind")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want["resource.customizations.health.sojourn.dev_"+kind] = string(script)
+	}
+	for _, found := range ofKind[corev1.ConfigMap](t, render(t, "argocd"), "ConfigMap") {
+		if found.Name != "argocd-cm" || found.Namespace != "argocd" || !maps.Equal(found.Data, want) {
+			t.Errorf("%s/%s has %v, want %v", found.Namespace, found.Name, found.Data, want)
+		}
+		return
+	}
+	t.Error("there is no ConfigMap")
+}
+
 // TestScrapeConfig has Prometheus's own code read the configuration, and apply it to
 // the Pods that there will be.
 func TestScrapeConfig(t *testing.T) {
