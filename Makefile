@@ -41,9 +41,8 @@ others:
 	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
-	$(GO) -C hack/chart test ./...
-	$(GO) -C hack/openslo test ./...
-	$(GO) -C hack/release test ./...
+# What these read lies outside of their modules, where go test sees no change.
+	for module in chart gitops openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -100,6 +99,10 @@ test-gates: parts ## Check the snippets of docs/gate.md against the CRDs of Argo
 		dir=$$($(GO) mod download -json $${each%%:*} | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && crds=$$crds:$$dir/$${each#*:} || exit 1; \
 	done; SOJOURN_GATE_CRDS=$${crds#:} $(GO) test -count 1 -run 'TestWithCluster$$' ./cmd/kubectl-journey
 
+.PHONY: test-chart
+test-chart: ## Render the chart by helm-unittest, which is Helm 3.
+	$(GO) -C hack/chart/unittest tool helm-unittest $(CURDIR)/charts/sojourn
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a minute each.
 	@for target in intake/FuzzBody intake/FuzzEvents webhook/FuzzDecode webhook/FuzzVerify sources/FuzzParse link/FuzzForm; do \
@@ -108,7 +111,7 @@ fuzz: ## Fuzz every decoder of the gateway, and the importer of diagrams, half a
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 30s ./cmd/kubectl-journey/internal/mermaid
 
 .PHONY: generate
-generate: ## Write deep copies, apply configurations, CRDs and their reference anew.
+generate: ## Write all that is made of the API and of the chart anew.
 	$(GO) tool -modfile=hack/generate/go.mod controller-gen \
 		object:headerFile=hack/generate/header.txt \
 		applyconfiguration:headerFile=hack/generate/header.txt \
@@ -118,6 +121,8 @@ generate: ## Write deep copies, apply configurations, CRDs and their reference a
 	$(GO) tool -modfile=hack/generate/go.mod crd-ref-docs \
 		--source-path=api/v1alpha1 --config=hack/generate/reference/config.yaml --templates-dir=hack/generate/reference \
 		--renderer=markdown --output-path=docs/reference.md --log-level=ERROR
+	$(GO) run ./hack/dashboards
+	$(GO) -C hack/chart run ./readme
 
 .PHONY: drift
 drift: ## Fail if generated code is not what the sources say.

@@ -34,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -154,6 +155,7 @@ func TestInstall(t *testing.T) {
 	t.Run("rights", func(t *testing.T) { rightsSuffice(t, api) })
 	t.Run("config/samples", func(t *testing.T) {
 		applyTwice(t, api, render(t, "samples"))
+		mergesToNothing(t, api, render(t, "samples"))
 		warned.none(t)
 	})
 	t.Run("config/ui", func(t *testing.T) {
@@ -210,6 +212,30 @@ func applyTwice(t *testing.T, api client.Client, objects []*unstructured.Unstruc
 		}
 		if !equal(before, after) {
 			t.Errorf("applied again, it changed:\nbefore: %v\nafter:  %v", before, after)
+		}
+	}
+}
+
+// mergesToNothing compares objects with what lives as tools do that do not ask the API server,
+// Argo CD by default: by a merge of three, to which a list is one value. A default that the
+// API server filled into an item of a list would be a difference for ever.
+func mergesToNothing(t *testing.T, api client.Client, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, object := range objects {
+		lives := live(t, api, object)
+		texts := [2][]byte{}
+		for i, o := range []*unstructured.Unstructured{object, lives} {
+			var err error
+			if texts[i], err = o.MarshalJSON(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(texts[0], texts[0], texts[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(patch) != "{}" {
+			t.Errorf("%s %s: there is always a difference: %s", object.GetKind(), object.GetName(), patch)
 		}
 	}
 }
@@ -568,6 +594,30 @@ tests:
     alertname: SojournAnswersRefused
     exp_alerts: [{exp_labels: {pod: gateway-0, severity: ticket}, exp_annotations: {runbook_url: 'https://github.com/sojourn-dev/sojourn/blob/main/docs/alerts.md#sojournanswersrefused', summary: 'The gateway gateway-0 cannot keep customers'' answers', description: 'Survey tools deliver them again for a while, and customers do not. Look at its volume or its PostgreSQL; its log says what fails.'}}]
 `
+
+// TestArgoCD: each of our kinds has the health script, and nothing else of Argo CD's
+// configuration is touched.
+func TestArgoCD(t *testing.T) {
+	script, err := os.ReadFile("argocd/health.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, object := range render(t, "crd") {
+		kind, _, err := unstructured.NestedString(object.Object, "spec", "names", "kind")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want["resource.customizations.health.sojourn.dev_"+kind] = string(script)
+	}
+	for _, found := range ofKind[corev1.ConfigMap](t, render(t, "argocd"), "ConfigMap") {
+		if found.Name != "argocd-cm" || found.Namespace != "argocd" || !maps.Equal(found.Data, want) {
+			t.Errorf("%s/%s has %v, want %v", found.Namespace, found.Name, found.Data, want)
+		}
+		return
+	}
+	t.Error("there is no ConfigMap")
+}
 
 // TestScrapeConfig has Prometheus's own code read the configuration, and apply it to
 // the Pods that there will be.

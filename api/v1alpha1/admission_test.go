@@ -538,7 +538,7 @@ spec:
   class: Standard
   kano: Performance
   ownership: Brand
-  probe: {interval: 30s, timeout: 10s, backend: Prober, http: {url: http://shop.shop.svc/checkout, redirects: Follow}}
+  probe: {interval: 30s, timeout: 10s, backend: Prober, http: {url: http://shop.shop.svc/checkout}}
   survey: {instruments: [{type: CES}], comments: Keep}`,
 		"ExperienceSLO": `
 spec:
@@ -549,7 +549,7 @@ spec:
 spec:
   type: Customer
   scoring: PeakEnd
-  stages: [{name: purchase, touchpoints: [{name: checkout, weight: 1, momentOfTruth: false}]}]`,
+  stages: [{name: purchase, touchpoints: [{name: checkout}]}]`,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			object := &unstructured.Unstructured{}

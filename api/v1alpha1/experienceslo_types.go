@@ -202,7 +202,6 @@ type CESInstrument string
 type CESObjective struct {
 	// instrument is CES (1-7, high is easy) or CES1 (1-5, high is laborious). Default: CES.
 	// +optional
-	// +default="CES"
 	Instrument CESInstrument `json:"instrument,omitempty"`
 
 	// easeShare is the promised share of answers that say it was easy: 5 and more on

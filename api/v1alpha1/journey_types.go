@@ -134,7 +134,6 @@ type TouchpointReference struct {
 	// weight is how much the touchpoint counts in a mean of the journey or of its stage, 1
 	// to 100. Default: 1.
 	// +optional
-	// +default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight,omitempty"`
@@ -142,7 +141,6 @@ type TouchpointReference struct {
 	// momentOfTruth marks an encounter that decides how the journey is remembered: in
 	// PeakEnd it is felt twice as much. Default: false.
 	// +optional
-	// +default=false
 	MomentOfTruth bool `json:"momentOfTruth,omitempty"`
 }
 

@@ -347,7 +347,6 @@ type HTTPProbe struct {
 	// not sent to another host), SameHost (one to another host fails the step) or
 	// Never (the redirect itself is the answer). Default: Follow.
 	// +optional
-	// +default="Follow"
 	Redirects RedirectPolicy `json:"redirects,omitempty"`
 
 	// expectedStatuses are the status codes that count as success, 200 to 599, at
@@ -412,7 +411,6 @@ type QueryParameter struct {
 type HTTPBody struct {
 	// contentType is the request's Content-Type. Default: application/json.
 	// +optional
-	// +default="application/json"
 	// +kubebuilder:validation:Pattern=`^[^\r\n]+$`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -465,7 +463,6 @@ type TLSOptions struct {
 	// verification of the server's certificate: Full or None. None is an error where the
 	// prober's --allow-unverified-tls does not permit it. Default: Full.
 	// +optional
-	// +default="Full"
 	Verification Verification `json:"verification,omitempty"`
 }
 
@@ -517,7 +514,6 @@ type DNSProbe struct {
 
 	// type of the records: A, AAAA, CNAME, MX, NS, SRV or TXT. Default: A.
 	// +optional
-	// +default="A"
 	Type DNSRecordType `json:"type,omitempty"`
 
 	// server is the host and port of the name server. Default: the first one of the

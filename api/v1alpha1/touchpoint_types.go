@@ -441,7 +441,6 @@ type SurveyMetrics struct {
 
 	// scoreLabel is the label that holds the score as a whole number. Default: score.
 	// +optional
-	// +default="score"
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

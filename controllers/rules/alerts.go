@@ -145,7 +145,7 @@ func surveyAlert(namespace string, tier budget.Tier) monitoringv1.Rule {
 		equals("severity", tier.Severity()), equals("tier", tier.Name))
 	burning := fmt.Sprintf("(last_over_time(%s[%s]) and on (namespace, slo, objective, touchpoint) (%s and on (%s) %s or last_over_time(%s[%s])))",
 		selector(over(tier), equals("namespace", namespace)), calm,
-		above(wilsonOf(lost, n, "-", tier.Z), namespace, threshold(budget.Survey, tier)),
+		above(WilsonBound(lost, n, "-", tier.Z), namespace, threshold(budget.Survey, tier)),
 		budgetKey, enough(n, namespace, budget.Survey),
 		firing, lately)
 	return burnAlert(namespace, budget.Survey, tier, burning)

@@ -50,8 +50,8 @@ const (
 	// first heard of.
 	answerTotals = "sojourn:touchpoint_answers:total"
 	answerSince  = "sojourn:touchpoint_answers:since"
-	// latencyGains is what the buckets of a histogram gained within TrafficSpan.
-	latencyGains = "sojourn:touchpoint_latency_seconds_bucket:sum1h"
+	// LatencyGains is what the buckets of a histogram gained within TrafficSpan, with le.
+	LatencyGains = "sojourn:touchpoint_latency_seconds_bucket:sum1h"
 )
 
 // ExperienceSeries are all that begin with ExperiencePrefix.
@@ -91,9 +91,9 @@ func experienceGroups(namespace string) []monitoringv1.RuleGroup {
 		record(ExperienceFailures, counted(losses, v1alpha1.SourceProbe)+" or "+visited(`outcome="failure"`), from(v1alpha1.SourceProbe)),
 		record(ExperienceVisits, counted(events, v1alpha1.SourceMetric), from(v1alpha1.SourceMetric)),
 		record(ExperienceFailures, counted(losses, v1alpha1.SourceMetric), from(v1alpha1.SourceMetric)),
-		record(latencyGains, gainedWithin(touchpointKey+", le", selector(probeDuration, here)), from(v1alpha1.SourceProbe)),
+		record(LatencyGains, gainedWithin(touchpointKey+", le", selector(probeDuration, here)), from(v1alpha1.SourceProbe)),
 	}
-	traffic = append(traffic, quantiles(selector(latencyGains, here), nil)...)
+	traffic = append(traffic, quantiles(selector(LatencyGains, here), nil)...)
 
 	total := fmt.Sprintf("max by (%s, instrument, score) (%s)", touchpointKey, latest(selector(surveyResponses, here)))
 	known := selector(answerTotals, here)

@@ -55,11 +55,12 @@ func stateGroups(namespace string, r roster) []monitoringv1.RuleGroup {
 // wilson writes budget.Bounds in PromQL, of the mean loss of n events: sign "-" for the
 // lower bound, "+" for the upper.
 func wilson(mean, n, sign string, z float64) string {
-	return wilsonOf(mean+" * "+n, n, sign, z)
+	return WilsonBound(mean+" * "+n, n, sign, z)
 }
 
-// wilsonOf is wilson of the sum of the losses.
-func wilsonOf(lost, n, sign string, z float64) string {
+// WilsonBound writes budget.Bounds in PromQL, of the sum of the losses of n events: sign "-"
+// for the lower bound, "+" for the upper, z as there.
+func WilsonBound(lost, n, sign string, z float64) string {
 	return fmt.Sprintf("(%s + %s %s %s * sqrt(%s * (1 - %s / %s) + %s)) / (%s + %s)",
 		lost, budget.Format(z*z/2), sign, budget.Format(z), lost, lost, n, budget.Format(z*z/4), n, budget.Format(z*z))
 }

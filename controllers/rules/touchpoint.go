@@ -224,7 +224,7 @@ func (c *touchpointCounts) latency(latency *v1alpha1.LatencyMetrics, promises []
 	c.diagnosis.edges(latency.Histogram, histogram, edges)
 	every := *histogram
 	every.LabelMatchers = without(histogram.LabelMatchers, labels.BucketLabel)
-	c.quantiles = c.labelled([]monitoringv1.Rule{record(latencyGains, gainedWithin(labels.BucketLabel, every.String()), metric)})
+	c.quantiles = c.labelled([]monitoringv1.Rule{record(LatencyGains, gainedWithin(labels.BucketLabel, every.String()), metric)})
 }
 
 func (c *touchpointCounts) survey(survey *v1alpha1.SurveyMetrics, promises []meaning) {

@@ -4,6 +4,7 @@ package chart_test
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -106,6 +107,20 @@ func build(t *testing.T, folder string) objects {
 	return found
 }
 
+// readYAML reads a file.
+func readYAML(t *testing.T, path string) values {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read values
+	if err := yaml.UnmarshalStrict(content, &read); err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
 // at returns what is at a path; nil if there is nothing.
 func at(object any, path ...string) any {
 	for _, key := range path {
@@ -117,13 +132,14 @@ func at(object any, path ...string) any {
 
 // TestSameAsKustomize: whoever installs by Helm has what others have.
 func TestSameAsKustomize(t *testing.T) {
-	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}, "ui": values{"enabled": true}})
+	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}, "ui": values{"enabled": true}, "dashboards": values{"enabled": true}, "networkPolicies": values{"enabled": true}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := build(t, "default")
-	maps.Copy(want, build(t, "ui"))
-	maps.Copy(want, build(t, "prometheus"))
+	for _, more := range []string{"ui", "prometheus", "grafana", "network"} {
+		maps.Copy(want, build(t, more))
+	}
 	// Helm makes the release's namespace itself.
 	delete(want, "Namespace  sojourn-system")
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -149,6 +165,7 @@ func essence(object values) values {
 		at(object, "metadata", "labels"),
 		at(object, "spec", "selector"),
 		at(object, "spec", "selector", "matchLabels"),
+		at(object, "spec", "podSelector", "matchLabels"),
 		at(object, "spec", "template", "metadata", "labels"),
 	} {
 		if labels, ok := labels.(values); ok {
@@ -297,6 +314,29 @@ func TestValues(t *testing.T) {
 				`"--group-header=X-Groups","--namespaces=shop","--proxy-secret-header=X-Proof"],"env":[{"name":"SOJOURN_GATEWAY_TOKEN"`,
 			"ClusterRoleBinding  sojourn-ui": `"name":"sojourn-ui","namespace":"sojourn-system"`,
 		}},
+		"no network policies": {nil, map[string]string{"NetworkPolicy sojourn-system sojourn-gateway": ""}},
+		"network policies": {values{"networkPolicies": values{
+			"enabled":     true,
+			"metricsFrom": []any{values{"namespaceSelector": values{"matchLabels": values{"kubernetes.io/metadata.name": "monitoring"}}}},
+			"answersFrom": []any{values{"ipBlock": values{"cidr": "10.0.0.0/8"}}},
+		}, "prober": values{"enabled": false}}, map[string]string{
+			"NetworkPolicy sojourn-system sojourn-manager": `"ingress":[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}}],"ports":[{"port":"metrics"}]}]`,
+			"NetworkPolicy sojourn-system sojourn-gateway": `{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"}}],"ports":[{"port":"responses"}]}`,
+			"NetworkPolicy sojourn-system sojourn-prober":  "",
+		}},
+		"one of each": {nil, map[string]string{
+			"PodDisruptionBudget sojourn-system sojourn-manager": "", "PodDisruptionBudget sojourn-system sojourn-prober": "", "PodDisruptionBudget sojourn-system sojourn-gateway": "",
+		}},
+		"several": {values{"manager": values{"replicas": 2}, "prober": values{"replicas": 3}, "gateway": values{"replicas": 2, "databaseSecret": "database"}}, map[string]string{
+			"PodDisruptionBudget sojourn-system sojourn-manager": `"maxUnavailable":1`, "PodDisruptionBudget sojourn-system sojourn-prober": `"app.kubernetes.io/component":"prober"`,
+			"PodDisruptionBudget sojourn-system sojourn-gateway": `"maxUnavailable":1`,
+		}},
+		"several, but switched off": {values{"prober": values{"enabled": false, "replicas": 3}}, map[string]string{"PodDisruptionBudget sojourn-system sojourn-prober": ""}},
+		"no dashboards":             {nil, map[string]string{"ConfigMap sojourn-system sojourn-dashboard-overview": ""}},
+		"dashboards": {values{"dashboards": values{"enabled": true, "labels": values{"dashboards": "yes"}, "annotations": values{"grafana_folder": "Sojourn"}, "namespace": "grafana"}}, map[string]string{
+			"ConfigMap grafana sojourn-dashboard-overview": `"annotations":{"grafana_folder":"Sojourn"}`,
+			"ConfigMap grafana sojourn-dashboard-journey":  `"dashboards":"yes"`,
+		}},
 		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
 		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
 			"ServiceMonitor sojourn-system sojourn-manager": `"release":"p"`,
@@ -322,21 +362,23 @@ func TestValues(t *testing.T) {
 // TestMistakes: the schema says which value is wrong.
 func TestMistakes(t *testing.T) {
 	for want, set := range map[string]values{
-		"/prober/location":            {"prober": values{"location": "EU west"}},
-		"/manager/replicas":           {"manager": values{"replicas": "two"}},
-		"/namespaces/0":               {"namespaces": []any{"Shop"}},
-		"/gateway/storage/size":       {"gateway": values{"storage": values{"size": "much"}}},
-		"'probe' not allowed":         {"probe": values{}},
-		"/image/pullPolicy":           {"image": values{"pullPolicy": "Sometimes"}},
-		"/serviceMonitors/enabled":    {"serviceMonitors": values{"enabled": "yes"}},
-		"/manager/extraArgs/0":        {"manager": values{"extraArgs": []any{"log-level=debug"}}},
-		"/prometheus/url":             {"prometheus": values{"url": "prometheus:9090"}},
-		"/prometheus/secret":          {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
-		"/prometheus/interval":        {"prometheus": values{"interval": "often"}},
-		"/manager/ruleLabels/level":   {"manager": values{"ruleLabels": values{"level": 1}}},
-		"/ui/proxy":                   {"ui": values{"enabled": true, "proxy": values{"userHeader": "X-User", "secret": ""}}},
-		"needs a PostgreSQL database": {"gateway": values{"replicas": 2}},
-		"/gateway/sourceNamespaces/0": {"gateway": values{"sourceNamespaces": []any{"*"}}},
+		"/prober/location":             {"prober": values{"location": "EU west"}},
+		"/manager/replicas":            {"manager": values{"replicas": "two"}},
+		"/namespaces/0":                {"namespaces": []any{"Shop"}},
+		"/gateway/storage/size":        {"gateway": values{"storage": values{"size": "much"}}},
+		"'probe' not allowed":          {"probe": values{}},
+		"/image/pullPolicy":            {"image": values{"pullPolicy": "Sometimes"}},
+		"/serviceMonitors/enabled":     {"serviceMonitors": values{"enabled": "yes"}},
+		"/manager/extraArgs/0":         {"manager": values{"extraArgs": []any{"log-level=debug"}}},
+		"/prometheus/url":              {"prometheus": values{"url": "prometheus:9090"}},
+		"/prometheus/secret":           {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
+		"/prometheus/interval":         {"prometheus": values{"interval": "often"}},
+		"/manager/ruleLabels/level":    {"manager": values{"ruleLabels": values{"level": 1}}},
+		"needs a PostgreSQL database":  {"gateway": values{"replicas": 2}},
+		"/networkPolicies/metricsFrom": {"networkPolicies": values{"metricsFrom": []any{"monitoring"}}},
+		"/dashboards/namespace":        {"dashboards": values{"namespace": "Grafana"}},
+		"/gateway/sourceNamespaces/0":  {"gateway": values{"sourceNamespaces": []any{"*"}}},
+		"/ui/proxy":                    {"ui": values{"enabled": true, "proxy": values{"userHeader": "X-User", "secret": ""}}},
 	} {
 		if _, _, err := template(t, set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want something with %s", set, err, want)

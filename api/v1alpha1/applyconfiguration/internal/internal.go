@@ -187,7 +187,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: instrument
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.CESInstrument
-      default: CES
     - name: mean
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Score
@@ -227,7 +226,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSRecordType
-      default: A
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.DNSRecordType
   scalar: string
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.DeclaredGaps
@@ -462,7 +460,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: contentType
       type:
         scalar: string
-      default: application/json
     - name: value
       type:
         scalar: string
@@ -513,7 +510,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: redirects
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.RedirectPolicy
-      default: Follow
     - name: tls
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSOptions
@@ -1274,7 +1270,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: scoreLabel
       type:
         scalar: string
-      default: score
     - name: type
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.InstrumentType
@@ -1326,7 +1321,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verification
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
-      default: Full
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.TLSProbe
   map:
     fields:
@@ -1345,7 +1339,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verification
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Verification
-      default: Full
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.Targets
   map:
     fields:
@@ -1394,7 +1387,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: momentOfTruth
       type:
         scalar: boolean
-      default: false
     - name: name
       type:
         namedType: com.github.sojourn-dev.sojourn.api.v1alpha1.Name
@@ -1404,7 +1396,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: weight
       type:
         scalar: numeric
-      default: 1
 - name: com.github.sojourn-dev.sojourn.api.v1alpha1.TouchpointSelector
   map:
     fields:
