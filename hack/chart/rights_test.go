@@ -18,6 +18,7 @@ func TestRights(t *testing.T) {
 	got, _, err := template(t, values{
 		"prober": values{"valuesNamespaces": []any{"shop"}}, "gateway": values{"sourceNamespaces": []any{"bank"}},
 		"serviceMonitors": values{"enabled": true}, "dashboards": values{"enabled": true}, "networkPolicies": values{"enabled": true},
+		"ui": values{"enabled": true},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,16 @@ func TestRights(t *testing.T) {
 			"events.k8s.io: events: create patch",
 		},
 		"ClusterRole  sojourn-gateway": {"sojourn.dev: touchpoints: " + every},
+		// It shows nobody what he may not see: it asks the API server.
+		"ClusterRole  sojourn-ui": {
+			kinds + ": " + every,
+			": events: list",
+			": namespaces: get",
+			"authentication.k8s.io: tokenreviews: create",
+			"authorization.k8s.io: subjectaccessreviews: create",
+		},
+		// Where Prometheus and the gateway are, for everybody whom the cluster knows.
+		"Role sojourn-system sojourn-endpoints-reader": {": configmaps (sojourn-endpoints): get"},
 		// For people.
 		"ClusterRole  sojourn-viewer": {
 			kinds + ": " + every,
@@ -66,7 +77,7 @@ func TestRights(t *testing.T) {
 		"ClusterRole  sojourn-editor": {kinds + ": create update patch delete deletecollection"},
 		"ClusterRole  sojourn-admin": {
 			kinds + ": " + every + " create update patch delete deletecollection",
-			"sojourn.dev: journeys/status touchpoints/status experienceslos/status touchpoints/runs: get",
+			"sojourn.dev: journeys/status touchpoints/status experienceslos/status touchpoints/runs touchpoints/comments: get",
 		},
 	}
 	found := map[string][]string{}
@@ -93,6 +104,12 @@ func TestRights(t *testing.T) {
 		if kind := object["kind"].(string); strings.HasSuffix(kind, "RoleBinding") {
 			ref := at(object, "roleRef").(values)
 			for _, subject := range at(object, "subjects").([]any) {
+				if at(subject, "kind") == "Group" {
+					if name := at(subject, "name"); name != "system:authenticated" || ref["name"] != "sojourn-endpoints-reader" {
+						t.Errorf("%s gives %v to the group %v", key, ref, name)
+					}
+					continue
+				}
 				holder := fmt.Sprintf("%s/%s", at(subject, "namespace"), at(subject, "name"))
 				holders[holder] = append(holders[holder], fmt.Sprintf("%s %s", strings.Fields(key)[1], ref["name"]))
 				if ref["name"] != at(object, "metadata", "name") {
@@ -110,7 +127,7 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	if len(holders) != 3 {
+	if len(holders) != 4 {
 		t.Errorf("roles are held by %v", holders)
 	}
 	for role, into := range map[string]string{"viewer": "view", "editor": "edit", "admin": "admin"} {
