@@ -148,7 +148,8 @@ release: ## Write everything that is published into dist/: make release VERSION=
 .PHONY: release-check
 release-check: ## Build the last commit's release twice, in two folders and from nothing, and compare.
 	@work=$$(mktemp -d) && trap "rm -rf $$work" EXIT && date=$$(git log -1 --format=%ct) && \
+	$(GO) -C hack/release build -o $$work/release . && \
 	git clone --quiet . $$work/one && git clone --quiet . $$work/another/place && \
-	$(RELEASE) --version v0.0.0 --date $$date --checkout $$work/one --out $$work/first && \
-	GOCACHE=$$work/cache $(RELEASE) --version v0.0.0 --date $$date --checkout $$work/another/place --out $$work/second && \
+	$$work/release --version v0.0.0 --date $$date --checkout $$work/one --out $$work/first && \
+	GOCACHE=$$work/cache $$work/release --version v0.0.0 --date $$date --checkout $$work/another/place --out $$work/second && \
 	diff -r $$work/first $$work/second && echo "the same bytes:" && ls -l $$work/first
