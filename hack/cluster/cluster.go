@@ -83,6 +83,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.startNode(ctx); err != nil {
 		return err
 	}
+	if err := c.addStorage(ctx); err != nil {
+		return err
+	}
 	return c.startDNS(ctx)
 }
 
@@ -99,9 +102,6 @@ func (c *Cluster) Stop() {
 	c.ControlPlane.Stop()
 	c.containerd.Stop(grace)
 }
-
-// Logs is the folder in which every program has a log.
-func (c *Cluster) Logs() string { return c.folder }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.folder, name) }
 
@@ -185,6 +185,9 @@ var kubeletConfig string
 //go:embed files/proxy.yaml
 var proxyConfig string
 
+//go:embed files/storage.yaml
+var storageManifests string
+
 //go:embed files/dns.yaml
 var dnsManifests string
 
@@ -199,6 +202,7 @@ func (c *Cluster) DNSImage() string      { return dnsImage }
 func (c *Cluster) Socket() string        { return c.path("containerd.sock") }
 func (c *Cluster) PluginsFolder() string { return filepath.Join(c.parts.Plugins, "usr", "lib", "cni") }
 func (c *Cluster) Runc() string          { return filepath.Join(c.parts.Containerd, "usr", "sbin", "runc") }
+func (c *Cluster) Volumes() []string     { return []string{"volume-1", "volume-2", "volume-3", "volume-4"} }
 
 // write fills a file in and writes it into the folder.
 func (c *Cluster) write(name, text string) error {
@@ -316,25 +320,40 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	return err
 }
 
+func (c *Cluster) addStorage(ctx context.Context) error {
+	for _, volume := range c.Volumes() {
+		if err := os.MkdirAll(c.path("volumes/"+volume), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := c.write("storage.yaml", storageManifests); err != nil {
+		return err
+	}
+	_, err := c.Kubectl(ctx, "apply", "--server-side", "--filename", c.path("storage.yaml"))
+	return err
+}
+
 func (c *Cluster) startDNS(ctx context.Context) error {
 	if err := c.write("dns.yaml", dnsManifests); err != nil {
 		return err
 	}
-	if err := c.Kubectl(ctx, "apply", "--server-side", "--filename", c.path("dns.yaml")); err != nil {
+	if _, err := c.Kubectl(ctx, "apply", "--server-side", "--filename", c.path("dns.yaml")); err != nil {
 		return err
 	}
-	return c.Kubectl(ctx, "--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+	_, err := c.Kubectl(ctx, "--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+	return err
 }
 
-// Kubectl runs kubectl with all rights.
-func (c *Cluster) Kubectl(ctx context.Context, arguments ...string) error {
+// Kubectl runs kubectl with all rights, and returns what it prints.
+func (c *Cluster) Kubectl(ctx context.Context, arguments ...string) (string, error) {
 	binary, err := localstack.Binary(ctx, localstack.KubectlBinary)
 	if err != nil {
-		return err
+		return "", err
 	}
 	cmd := exec.CommandContext(ctx, binary, append([]string{"--kubeconfig=" + c.Kubeconfig()}, arguments...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl %s: %w\n%s", strings.Join(arguments, " "), err, out)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("kubectl %s: %w\n%s", strings.Join(arguments, " "), err, out)
 	}
-	return nil
+	return string(out), nil
 }

@@ -41,7 +41,7 @@ type parts struct {
 // controlPlaneParts are the programs that Start runs.
 var controlPlaneParts = []string{
 	localstack.EtcdBinary, localstack.KubeAPIServerBinary, localstack.KubeControllerManagerBinary,
-	localstack.KubeSchedulerBinary, localstack.KubeletBinary, localstack.KubeProxyBinary,
+	localstack.KubeSchedulerBinary, localstack.KubeletBinary, localstack.KubeProxyBinary, localstack.KubectlBinary,
 }
 
 // Prepare gets everything that a cluster runs into the user's cache, once, and makes the

@@ -230,33 +230,42 @@ func BuildAll(ctx context.Context) error {
 // CustomResourceDefinitions of PrometheusRule and Probe, so that tests meet the
 // schemas users have. They lie in the module cache; the operator is not built.
 func PrometheusOperatorCRDs(ctx context.Context) ([]string, error) {
-	root, err := buildRoot(ctx)
+	folder, err := PrometheusOperatorModule(ctx)
 	if err != nil {
 		return nil, err
 	}
-	const module = "github.com/prometheus-operator/prometheus-operator"
-	// Named without a version: the module's go.mod decides.
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", module)
-	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("downloading %s: %w\n%s", module, err, out)
-	}
-	cmd = exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
-	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("finding %s: %w", module, err)
-	}
 	var files []string
 	for _, kind := range []string{"prometheusrules", "probes"} {
-		file := filepath.Join(strings.TrimSpace(string(out)),
-			"example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
+		file := filepath.Join(folder, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
 		if _, err := os.Stat(file); err != nil {
 			return nil, err
 		}
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// PrometheusOperatorModule returns the folder in the module cache with the sources of the
+// Prometheus Operator, among which lie the manifests it is installed by.
+func PrometheusOperatorModule(ctx context.Context) (string, error) {
+	root, err := buildRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	const module = "github.com/prometheus-operator/prometheus-operator"
+	// Named without a version: the module's go.mod decides.
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", module)
+	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("downloading %s: %w\n%s", module, err, out)
+	}
+	cmd = exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("finding %s: %w", module, err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // cached returns the binary's path in the cache and fills it if need be.

@@ -30,7 +30,7 @@ func run(ctx context.Context, folder string) error {
 		return err
 	}
 	defer c.Stop()
-	fmt.Printf("export KUBECONFIG=%s\nlogs: %s\nRunning; Ctrl-C stops everything.\n", c.Kubeconfig(), c.Logs())
+	fmt.Printf("export KUBECONFIG=%s\nlogs: %s\nRunning; Ctrl-C stops everything.\n", c.Kubeconfig(), c.Folder())
 	<-ctx.Done()
 	return nil
 }

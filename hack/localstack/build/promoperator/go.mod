@@ -1,5 +1,5 @@
 // The Prometheus Operator, whose module carries its CustomResourceDefinitions as
-// YAML: this file pins which ones. The operator itself is not built.
+// YAML: this file pins which ones. Only a whole cluster builds the operator itself.
 module github.com/sojourn-dev/sojourn/hack/localstack/build/promoperator
 
 go 1.26.0

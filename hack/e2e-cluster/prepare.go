@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sojourn-dev/sojourn/hack/cluster"
+	"github.com/sojourn-dev/sojourn/hack/localstack"
+)
+
+// ourPrograms are those of which the chart's images are made.
+var ourPrograms = []string{"manager", "prober", "gateway"}
+
+// prepare builds everything that runs in the cluster, and the images.
+func prepare(ctx context.Context, folder string) error {
+	var images []cluster.Image
+	for name, binary := range map[string]string{
+		"prometheus":                 localstack.ClusterPrometheusBinary,
+		"alertmanager":               localstack.AlertmanagerBinary,
+		"prometheus-operator":        localstack.PrometheusOperatorBinary,
+		"prometheus-config-reloader": localstack.ConfigReloaderBinary,
+	} {
+		path, err := localstack.Binary(ctx, binary)
+		if err != nil {
+			return err
+		}
+		images = append(images, cluster.Image{Name: "docker.io/local/" + name + ":1", Program: path})
+	}
+	if _, err := localstack.Binary(ctx, localstack.HelmBinary); err != nil {
+		return err
+	}
+	shop := filepath.Join(folder, "programs", "shop")
+	if err := cluster.Build(ctx, "", shop, "./hack/demo/shop"); err != nil {
+		return err
+	}
+	images = append(images, cluster.Image{Name: "docker.io/local/shop:1", Program: shop})
+	for _, name := range ourPrograms {
+		program := filepath.Join(folder, "programs", name)
+		if err := cluster.Build(ctx, "e2e", program, "./cmd/"+name); err != nil {
+			return err
+		}
+		images = append(images, cluster.Image{Name: fmt.Sprintf("docker.io/local/sojourn-%s:e2e", name), Program: program, Certificates: true})
+	}
+	if err := copyOperatorManifests(ctx, folder); err != nil {
+		return err
+	}
+	return cluster.Prepare(ctx, folder, images...)
+}
+
+// copyOperatorManifests puts the Prometheus Operator's own manifests beside ours.
+func copyOperatorManifests(ctx context.Context, folder string) error {
+	module, err := localstack.PrometheusOperatorModule(ctx)
+	if err != nil {
+		return err
+	}
+	ours := filepath.Join(folder, "monitoring")
+	if err := os.CopyFS(ours, os.DirFS("hack/e2e-cluster/files/monitoring")); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(ours, "operator"), os.DirFS(filepath.Join(module, "example", "rbac", "prometheus-operator"))); err != nil {
+		return err
+	}
+	return os.CopyFS(filepath.Join(ours, "crds"), os.DirFS(filepath.Join(module, "example", "prometheus-operator-crd")))
+}
