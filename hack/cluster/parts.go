@@ -79,20 +79,22 @@ func Prepare(ctx context.Context, folder string, images ...Image) error {
 		return err
 	}
 	pause := filepath.Join(folder, "pause")
-	if err := Build(ctx, "", pause, "github.com/sojourn-dev/sojourn/hack/cluster/pause"); err != nil {
+	if err := Build(ctx, "", "", pause, "github.com/sojourn-dev/sojourn/hack/cluster/pause"); err != nil {
 		return err
 	}
 	return makeImages(ctx, folder, append([]Image{{Name: pauseImage, Program: pause}, {Name: dnsImage, Program: dns}}, images...))
 }
 
-// Build compiles a program as images need it: for this machine's architecture, static.
-// The version, if there is one, is what the program says of itself.
-func Build(ctx context.Context, version, out, pkg string) error {
+// Build compiles a program of the checkout in a folder as images need it: for this
+// machine's architecture, static. The version, if there is one, is what the program says
+// of itself.
+func Build(ctx context.Context, checkout, version, out, pkg string) error {
 	ldflags := "-s -w"
 	if version != "" {
 		ldflags += " -X main.version=" + version
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, pkg)
+	cmd.Dir = checkout
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, output)

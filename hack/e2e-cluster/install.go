@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +27,12 @@ const (
 type test struct {
 	*cluster.Cluster
 	folder string
-	begin  time.Time
+	// http goes where Pods would go by the same names.
+	http *http.Client
+	// token is what the survey tool of the namespace shop delivers with.
+	token     string
+	customers *customers
+	visits    *visits
 }
 
 // step runs a step, and says in one line what was seen and how long it took.
@@ -41,8 +48,7 @@ func (t *test) step(ctx context.Context, name string, do func(context.Context) (
 	return nil
 }
 
-func run(ctx context.Context, folder string, installOnly bool) error {
-	t := &test{folder: folder, begin: time.Now()}
+func (t *test) run(ctx context.Context, installOnly bool) error {
 	steps := []struct {
 		name string
 		do   func(context.Context) (string, error)
@@ -50,18 +56,27 @@ func run(ctx context.Context, folder string, installOnly bool) error {
 		{"cluster", t.startCluster},
 		{"Prometheus Operator", t.installMonitoring},
 		{"shop", t.installShop},
-		{"helm install", t.installChart},
+		{"helm install", t.installPrevious},
 		{"samples", t.applySamples},
 		{"Pods are ready", t.podsReady},
+		{"in use", t.beginUse},
+		{"Prometheus", t.prometheusWorks},
+		{"statuses", t.statusesShow},
+		{"upgrade", t.upgrade},
+		{"alert despite restarts", t.alertDespiteRestarts},
+		{"leader killed", t.killLeader},
+		{"strangers", t.refuseStrangers},
+		{"drain", t.drain},
+		{"nothing lost", t.nothingLost},
+		{"uninstall", t.uninstall},
 	}
-	defer func() { t.Cluster.Stop() }()
+	if installOnly {
+		steps = steps[:6]
+	}
 	for _, s := range steps {
 		if err := t.step(ctx, s.name, s.do); err != nil {
 			return err
 		}
-	}
-	if installOnly {
-		return nil
 	}
 	return nil
 }
@@ -70,6 +85,7 @@ func (t *test) startCluster(ctx context.Context) (seen string, err error) {
 	if t.Cluster, err = cluster.Start(ctx, t.folder); err != nil {
 		return "", err
 	}
+	t.http = insideClient(t.DNSAddress())
 	version, err := t.Client.Discovery().ServerVersion()
 	if err != nil {
 		return "", err
@@ -144,34 +160,34 @@ func (t *test) fill(name string, values any) (string, error) {
 }
 
 func (t *test) installShop(ctx context.Context) (string, error) {
-	return "applied", t.apply(ctx, "shop.yaml", nil)
+	t.token = rand.Text()
+	return "applied, with a source of survey answers", t.apply(ctx, "shop.yaml", map[string]string{"Token": t.token})
 }
 
-// installChart installs the chart where nothing but restricted Pods may run.
-func (t *test) installChart(ctx context.Context) (string, error) {
+// installPrevious installs the previous version where nothing but restricted Pods may
+// run.
+func (t *test) installPrevious(ctx context.Context) (string, error) {
 	if _, err := t.Kubectl(ctx, "create", "namespace", system); err != nil {
 		return "", err
 	}
 	if _, err := t.Kubectl(ctx, "label", "namespace", system, "pod-security.kubernetes.io/enforce=restricted"); err != nil {
 		return "", err
 	}
-	values, err := t.fill("values.yaml", map[string]string{"Tag": "e2e"})
+	sources, revision, err := previous(ctx)
 	if err != nil {
 		return "", err
 	}
-	out, err := t.helm(ctx, "install", release, "charts/sojourn", "--namespace", system, "--values", values)
+	values, err := t.fill("values.yaml", map[string]any{"Tag": previousTag, "Probers": 1})
 	if err != nil {
+		return "", err
+	}
+	if _, err := t.helm(ctx, "install", release, filepath.Join(sources, "charts", "sojourn"), "--namespace", system, "--values", values); err != nil {
 		return "", err
 	}
 	// As the notes say.
 	_, err = t.Kubectl(ctx, "create", "clusterrolebinding", "prometheus-reads-sojourn",
 		"--clusterrole", release+"-metrics-reader", "--serviceaccount=monitoring:prometheus")
-	return firstLine(out), err
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
+	return fmt.Sprintf("version %.12s, into a namespace that enforces restricted Pods", revision), err
 }
 
 func (t *test) helm(ctx context.Context, arguments ...string) (string, error) {

@@ -22,9 +22,11 @@ func main() {
 	flag.Parse()
 	begin := time.Now()
 	err := cluster.Isolate(ctx, prepare, func(ctx context.Context, folder string) error {
-		err := run(ctx, folder, *only)
+		t := &test{folder: folder}
+		defer func() { t.Stop() }()
+		err := t.run(ctx, *only)
 		if *keep {
-			fmt.Printf("%v\nnsenter --all --target <the process that has %s=inside in its environment> ; KUBECONFIG=%s/control-plane/kubeconfig\n", err, "SOJOURN_CLUSTER_STAGE", folder)
+			fmt.Printf("%v\nStill running, until Ctrl-C. A shell inside:\n  KUBECONFIG=%s nsenter --mount --net --pid --cgroup --target $(pgrep --newest --full -- -keep)\n", err, t.Kubeconfig())
 			<-ctx.Done()
 		}
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -12,6 +11,12 @@ import (
 
 // ourPrograms are those of which the chart's images are made.
 var ourPrograms = []string{"manager", "prober", "gateway"}
+
+// The tags of our images.
+const (
+	previousTag = "previous"
+	currentTag  = "e2e"
+)
 
 // prepare builds everything that runs in the cluster, and the images.
 func prepare(ctx context.Context, folder string) error {
@@ -26,22 +31,32 @@ func prepare(ctx context.Context, folder string) error {
 		if err != nil {
 			return err
 		}
-		images = append(images, cluster.Image{Name: "docker.io/local/" + name + ":1", Program: path})
+		// The operator names the path of its reloader.
+		images = append(images, cluster.Image{Name: "docker.io/local/" + name + ":1", Program: path, Entrypoint: "/bin/" + name})
 	}
 	if _, err := localstack.Binary(ctx, localstack.HelmBinary); err != nil {
 		return err
 	}
-	shop := filepath.Join(folder, "programs", "shop")
-	if err := cluster.Build(ctx, "", shop, "./hack/demo/shop"); err != nil {
+	old, _, err := previous(ctx)
+	if err != nil {
 		return err
 	}
-	images = append(images, cluster.Image{Name: "docker.io/local/shop:1", Program: shop})
 	for _, name := range ourPrograms {
-		program := filepath.Join(folder, "programs", name)
-		if err := cluster.Build(ctx, "e2e", program, "./cmd/"+name); err != nil {
+		images = append(images, cluster.Image{
+			Name:    "docker.io/local/sojourn-" + name + ":" + previousTag,
+			Program: filepath.Join(old, "bin", name), Certificates: true,
+		})
+	}
+	for name, pkg := range map[string]string{
+		"sojourn-manager:" + currentTag: "./cmd/manager", "sojourn-prober:" + currentTag: "./cmd/prober",
+		"sojourn-gateway:" + currentTag: "./cmd/gateway", "kubectl-journey:" + currentTag: "./cmd/kubectl-journey",
+		"shop:1": "./hack/demo/shop",
+	} {
+		program := filepath.Join(folder, "programs", filepath.Base(pkg))
+		if err := cluster.Build(ctx, ".", currentTag, program, pkg); err != nil {
 			return err
 		}
-		images = append(images, cluster.Image{Name: fmt.Sprintf("docker.io/local/sojourn-%s:e2e", name), Program: program, Certificates: true})
+		images = append(images, cluster.Image{Name: "docker.io/local/" + name, Program: program, Certificates: true})
 	}
 	if err := copyOperatorManifests(ctx, folder); err != nil {
 		return err

@@ -175,6 +175,7 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 		flags = append(flags,
 			"--authorization-mode=Node,RBAC",
 			"--enable-admission-plugins=NodeRestriction",
+			"--kubelet-preferred-address-types=InternalIP",
 			"--kubelet-client-certificate="+cp.path("kubelet-client.crt"),
 			"--kubelet-client-key="+cp.path("kubelet-client.key"))
 	}
