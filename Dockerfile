@@ -1,8 +1,10 @@
-# Each of the three programs is an image of its own:
+# Each program is an image of its own:
 #
 #   docker build --build-arg PROGRAM=manager -t sojourn-manager:latest .
 #   docker build --build-arg PROGRAM=prober  -t sojourn-prober:latest  .
 #   docker build --build-arg PROGRAM=gateway -t sojourn-gateway:latest .
+#
+# `make images` makes the same without Docker.
 
 # The compiler runs on the builder's own platform, whatever it builds for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -23,6 +25,12 @@ RUN --mount=type=cache,target=/go/pkg/mod \
         "./cmd/${PROGRAM:?is not set: add --build-arg PROGRAM=manager, prober or gateway}"
 
 FROM scratch
+ARG PROGRAM
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sojourn-$PROGRAM" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # For https touchpoints: whom browsers trust.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/program /program

@@ -25,6 +25,25 @@ test: build vet lint drift unit ## Everything that CI checks.
 build: ## Compile the programs into bin/.
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/...
 
+ARCH ?= $(shell $(GO) env GOARCH)
+IMAGE_PREFIX ?=
+
+.PHONY: images
+images: ## Make images of the programs and lists of what they consist of, without Docker, in dist/images.
+	$(GO) -C hack/image build -o $(BIN)/image .
+	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); for program in manager prober gateway kubectl-journey; do \
+		name=sojourn-$$(case $$program in kubectl-journey) echo ui;; *) echo $$program;; esac) && \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+			-o dist/programs/$$program ./cmd/$$program && \
+		$(BIN)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD)" -certificates /etc/ssl/certs/ca-certificates.crt \
+			dist/programs/$$program $(IMAGE_PREFIX)$$name:$(VERSION) dist/images/$$name.tar || exit 1; \
+	done
+
+.PHONY: e2e
+e2e: ## Install into a real cluster with Pods, and see that all goes on whatever befalls it; needs root and Linux.
+	$(GO) build -o $(BIN)/e2e ./hack/e2e-cluster
+	exec $(BIN)/e2e
+
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
 # First the one that mostly waits, beside which others can run.
@@ -32,6 +51,7 @@ unit: parts ## All tests, the data race detector on where goroutines meet.
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 	$(GO) -C hack/chart test ./...
+	$(GO) -C hack/image test ./...
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.

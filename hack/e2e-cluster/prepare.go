@@ -49,7 +49,7 @@ func prepare(ctx context.Context, folder string) error {
 	}
 	for name, pkg := range map[string]string{
 		"sojourn-manager:" + currentTag: "./cmd/manager", "sojourn-prober:" + currentTag: "./cmd/prober",
-		"sojourn-gateway:" + currentTag: "./cmd/gateway", "kubectl-journey:" + currentTag: "./cmd/kubectl-journey",
+		"sojourn-gateway:" + currentTag: "./cmd/gateway", "sojourn-ui:" + currentTag: "./cmd/kubectl-journey",
 		"shop:1": "./hack/demo/shop",
 	} {
 		program := filepath.Join(folder, "programs", filepath.Base(pkg))
