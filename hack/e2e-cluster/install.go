@@ -61,9 +61,9 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"Pods are ready", t.podsReady},
 		{"in use", t.beginUse},
 		{"Prometheus", t.prometheusWorks},
-		{"statuses", t.statusesShow},
 		{"upgrade", t.upgrade},
 		{"alert despite restarts", t.alertDespiteRestarts},
+		{"statuses", t.statusesShow}, // the rules for them run every five minutes
 		{"leader killed", t.killLeader},
 		{"strangers", t.refuseStrangers},
 		{"drain", t.drain},

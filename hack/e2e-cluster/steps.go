@@ -88,7 +88,7 @@ func (t *test) prometheusWorks(ctx context.Context) (seen string, err error) {
 
 // statusesShow: figures have come all the way to the objects.
 func (t *test) statusesShow(ctx context.Context) (seen string, err error) {
-	return seen, eventually(ctx, 4*time.Minute, func(ctx context.Context) error {
+	return seen, eventually(ctx, 7*time.Minute, func(ctx context.Context) error {
 		seen = ""
 		for _, figure := range []struct{ object, path string }{
 			{"touchpoint/checkout", ".status.experience.availability.percent"},
