@@ -115,8 +115,8 @@ func makeImages(ctx context.Context, folder string, images []Image) error {
 		return fmt.Errorf("building hack/image: %w\n%s", err, output)
 	}
 	for i, image := range images {
-		// Fast rather than small: it is read once, from this disk.
-		arguments := []string{"-compression=1"}
+		// Not packed: it is read once, from this disk.
+		arguments := []string{"-compression=0"}
 		if image.Entrypoint != "" {
 			arguments = append(arguments, "-entrypoint="+image.Entrypoint)
 		}

@@ -69,6 +69,7 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"drain", t.drain},
 		{"nothing lost", t.nothingLost},
 		{"uninstall", t.uninstall},
+		{"kustomize", t.kustomize},
 	}
 	if installOnly {
 		steps = steps[:6]

@@ -490,3 +490,38 @@ func (t *test) uninstall(ctx context.Context) (string, error) {
 	})
 	return fmt.Sprintf("%d objects and %d answers outlived it, and the kinds went when told to", strings.Count(before, "\n"), answers), err
 }
+
+// kustomize installs the same without Helm, as config says.
+func (t *test) kustomize(ctx context.Context) (string, error) {
+	folder := filepath.Join(t.folder, "kustomize")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	config, err := filepath.Rel(folder, filepath.Join(here, "config"))
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("resources: [%s/default, %s/prometheus]\nimages:\n", config, config)
+	for _, name := range ourPrograms {
+		text += fmt.Sprintf("- {name: sojourn-%s, newName: docker.io/local/sojourn-%s, newTag: %s}\n", name, name, currentTag)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	// The kinds come with the rest, and objects of them only after that.
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", folder); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s"); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", "config/samples"); err != nil {
+		return "", err
+	}
+	_, err = t.Kubectl(ctx, "--namespace=shop", "wait", "--for=condition=Ready", "journeys,touchpoints,experienceslos", "--all", "--timeout=60s")
+	return "config/default and config/prometheus, all Pods and samples ready", err
+}

@@ -32,7 +32,7 @@ type options struct {
 	// created stands for every time in the image.
 	created time.Time
 	labels  map[string]string
-	// compression is gzip's, 1 to 9.
+	// compression is gzip's, 0 (none) to 9.
 	compression int
 }
 

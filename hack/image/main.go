@@ -34,7 +34,7 @@ func run(arguments []string) error {
 	flags.StringVar(&o.user, "user", "65532:65532", "`numbers` of the user and group that the program runs as")
 	flags.StringVar(&o.certificates, "certificates", "", "`file` of those whom the program trusts in TLS, in PEM; default: nobody")
 	flags.StringVar(&o.entrypoint, "entrypoint", "/program", "where the program lies in the image")
-	flags.IntVar(&o.compression, "compression", 6, "gzip's, from 1, fast, to 9, small")
+	flags.IntVar(&o.compression, "compression", 6, "gzip's, from 0, none, to 9, small")
 	version := flags.String("version", "unknown", "what the label org.opencontainers.image.version says")
 	revision := flags.String("revision", "", "what the label org.opencontainers.image.revision says; default: as recorded in the program")
 	title := flags.String("title", "", "what the label org.opencontainers.image.title says; default: NAME without what comes before its last slash")
