@@ -7,6 +7,8 @@
 # and so is kubectl-journey, for web pages in the cluster and gates that run as Pods:
 #
 #   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-journey:latest .
+#
+# `make images` makes the same without Docker.
 
 # The compiler runs on the builder's own platform, whatever it builds for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -27,6 +29,12 @@ RUN --mount=type=cache,target=/go/pkg/mod \
         "./cmd/${PROGRAM:?is not set: add --build-arg PROGRAM=manager, prober, gateway or kubectl-journey}"
 
 FROM scratch
+ARG PROGRAM
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sojourn-$PROGRAM" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # For https touchpoints: whom browsers trust.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/program /program

@@ -29,6 +29,27 @@ build: ## Compile the programs into bin/.
 plugin: ## Make the plugin's archives for all platforms and its krew manifest, in dist/.
 	$(GO) run ./hack/krew -version $(VERSION)
 
+# For which the images are, and what comes before their names, such as
+# images.example.com/sojourn.
+ARCH ?= $(shell $(GO) env GOARCH)
+IMAGE_PREFIX ?=
+
+.PHONY: images
+images: ## Make images of the programs and lists of what they consist of, without Docker, in dist/images.
+	$(GO) -C hack/image build -o $(BIN)/image .
+	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); for program in manager prober gateway kubectl-journey; do \
+		name=sojourn-$$(case $$program in kubectl-journey) echo journey;; *) echo $$program;; esac) && \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+			-o dist/programs/$$program ./cmd/$$program && \
+		$(BIN)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD)" -certificates /etc/ssl/certs/ca-certificates.crt \
+			dist/programs/$$program $(IMAGE_PREFIX:%=%/)$$name:$(VERSION) dist/images/$$name.tar || exit 1; \
+	done
+
+.PHONY: e2e
+e2e: ## Install into a real cluster with Pods, and see that all goes on whatever befalls it; needs root and Linux.
+	$(GO) build -o $(BIN)/e2e ./hack/e2e-cluster
+	exec $(BIN)/e2e
+
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
 # The story mostly waits for alerts, and the others run beside it.
@@ -42,7 +63,7 @@ others:
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(GO) test -timeout 30m $(RACE) ./cmd/...
 # What these read lies outside of their modules, where go test sees no change.
-	for module in chart gitops openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
+	for module in chart gitops image openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.
@@ -133,9 +154,7 @@ drift: ## Fail if generated code is not what the sources say.
 
 # Further targets that write into dist/, such as images of containers and archives of the
 # plugin; each gets VERSION.
-RELEASE_PARTS ?= plugin
-# What comes before the names of images in install.yaml, such as images.example.com/sojourn.
-IMAGE_PREFIX ?=
+RELEASE_PARTS ?= plugin images
 RELEASE := $(GO) -C hack/release run .
 
 .PHONY: release

@@ -268,6 +268,15 @@ func TestValues(t *testing.T) {
 		}},
 		"replicas": {values{"manager": values{"replicas": 2}}, map[string]string{manager: `"replicas":2`}},
 		"probers":  {values{"prober": values{"replicas": 3}}, map[string]string{prober: `"replicas":3`, "Role sojourn-system sojourn-prober-leases": `"leases"`}},
+		"budgets for more than one Pod": {values{"manager": values{"replicas": 2}, "prober": values{"replicas": 2}, "gateway": values{"replicas": 2, "databaseSecret": "database"}}, map[string]string{
+			"PodDisruptionBudget sojourn-system sojourn-manager": `"spec":{"maxUnavailable":1,`,
+			"PodDisruptionBudget sojourn-system sojourn-prober":  `"selector":{"matchLabels":{"app.kubernetes.io/component":"prober",`,
+			"PodDisruptionBudget sojourn-system sojourn-gateway": `"unhealthyPodEvictionPolicy":"AlwaysAllow"`,
+		}},
+		"no budget for one Pod": {nil, map[string]string{
+			"PodDisruptionBudget sojourn-system sojourn-manager": "", "PodDisruptionBudget sojourn-system sojourn-prober": "",
+			"PodDisruptionBudget sojourn-system sojourn-gateway": "",
+		}},
 		"location": {values{"prober": values{"location": "eu-west"}}, map[string]string{prober: `"--location=eu-west"`}},
 		"values": {values{"prober": values{"valuesNamespaces": []any{"shop", "bank"}}}, map[string]string{
 			prober: `"--values-namespaces=shop,bank"`, "Role shop sojourn-prober-values": `"verbs":["list","watch"]`,
@@ -324,13 +333,6 @@ func TestValues(t *testing.T) {
 			"NetworkPolicy sojourn-system sojourn-gateway": `{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"}}],"ports":[{"port":"responses"}]}`,
 			"NetworkPolicy sojourn-system sojourn-prober":  "",
 		}},
-		"one of each": {nil, map[string]string{
-			"PodDisruptionBudget sojourn-system sojourn-manager": "", "PodDisruptionBudget sojourn-system sojourn-prober": "", "PodDisruptionBudget sojourn-system sojourn-gateway": "",
-		}},
-		"several": {values{"manager": values{"replicas": 2}, "prober": values{"replicas": 3}, "gateway": values{"replicas": 2, "databaseSecret": "database"}}, map[string]string{
-			"PodDisruptionBudget sojourn-system sojourn-manager": `"maxUnavailable":1`, "PodDisruptionBudget sojourn-system sojourn-prober": `"app.kubernetes.io/component":"prober"`,
-			"PodDisruptionBudget sojourn-system sojourn-gateway": `"maxUnavailable":1`,
-		}},
 		"several, but switched off": {values{"prober": values{"enabled": false, "replicas": 3}}, map[string]string{"PodDisruptionBudget sojourn-system sojourn-prober": ""}},
 		"no dashboards":             {nil, map[string]string{"ConfigMap sojourn-system sojourn-dashboard-overview": ""}},
 		"dashboards": {values{"dashboards": values{"enabled": true, "labels": values{"dashboards": "yes"}, "annotations": values{"grafana_folder": "Sojourn"}, "namespace": "grafana"}}, map[string]string{
@@ -340,6 +342,11 @@ func TestValues(t *testing.T) {
 		"no service monitors": {nil, map[string]string{"ServiceMonitor sojourn-system sojourn-manager": ""}},
 		"service monitors": {values{"serviceMonitors": values{"enabled": true, "labels": values{"release": "p"}}}, map[string]string{
 			"ServiceMonitor sojourn-system sojourn-manager": `"release":"p"`,
+			// Without scrapeNativeHistograms, which older operators refuse.
+			"ServiceMonitor sojourn-system sojourn-prober": `"scrapeClassicHistograms":true,"selector"`,
+		}},
+		"native histograms": {values{"serviceMonitors": values{"enabled": true, "nativeHistograms": true}}, map[string]string{
+			"ServiceMonitor sojourn-system sojourn-prober": `"scrapeClassicHistograms":true,"scrapeNativeHistograms":true`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

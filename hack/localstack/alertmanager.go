@@ -41,7 +41,7 @@ type Alertmanager struct {
 	// Dir holds its configuration, data and log.
 	Dir string
 
-	process   *process
+	process   *Process
 	removeDir func()
 }
 
@@ -104,10 +104,10 @@ func (a *Alertmanager) start(ctx context.Context, options AlertmanagerOptions) (
 		// Empty means no gossip: the default listens on every address.
 		"--cluster.listen-address=",
 	}, options.ExtraFlags...)
-	if a.process, err = startProcess(a.Dir, AlertmanagerBinary, binary, flags...); err != nil {
+	if a.process, err = StartProcess(a.Dir, AlertmanagerBinary, binary, flags...); err != nil {
 		return err
 	}
-	return a.process.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, a.URL+"/-/ready") })
+	return a.process.WaitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, a.URL+"/-/ready") })
 }
 
 // Stop ends Alertmanager and removes the temporary folder. It may be called more
@@ -116,7 +116,7 @@ func (a *Alertmanager) Stop() {
 	if a == nil {
 		return
 	}
-	a.process.stop(5 * time.Second)
+	a.process.Stop(5 * time.Second)
 	if a.removeDir != nil {
 		a.removeDir()
 	}

@@ -25,10 +25,20 @@ const (
 	KubeAPIServerBinary         = "kube-apiserver"
 	KubeControllerManagerBinary = "kube-controller-manager"
 	KubectlBinary               = "kubectl"
+	KubeSchedulerBinary         = "kube-scheduler"
+	KubeletBinary               = "kubelet"
+	KubeProxyBinary             = "kube-proxy"
+	CoreDNSBinary               = "coredns"
+	HelmBinary                  = "helm"
 	PrometheusBinary            = "prometheus"
 	PromtoolBinary              = "promtool"
 	Promtool2Binary             = "promtool2"
 	AlertmanagerBinary          = "alertmanager"
+	// ClusterPrometheusBinary is a Prometheus that finds its targets by asking an API
+	// server.
+	ClusterPrometheusBinary  = "prometheus-in-cluster"
+	PrometheusOperatorBinary = "prometheus-operator"
+	ConfigReloaderBinary     = "prometheus-config-reloader"
 )
 
 // assetsVariable is the variable by which controller-runtime's envtest, too,
@@ -48,6 +58,9 @@ type program struct {
 	asset assetUse
 	// onDemand leaves it out of [BuildAll].
 	onDemand bool
+	// clusterOnly: nothing but a whole cluster of hack/cluster, and what runs in it, wants
+	// it. Leaves it out of [BuildAll] and [TestNames].
+	clusterOnly bool
 }
 
 type assetUse int
@@ -74,6 +87,20 @@ var programs = []program{
 		name: KubectlBinary, folder: "kubectl", pkg: ".", origin: "k8s.io/kubectl",
 		asset: assetIfPresent, onDemand: true,
 	}, {
+		name: KubeSchedulerBinary, folder: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-scheduler",
+		origin: "k8s.io/kubernetes", ldflags: kubernetesVersion, clusterOnly: true,
+	}, {
+		name: KubeletBinary, folder: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kubelet",
+		origin: "k8s.io/kubernetes", ldflags: kubernetesVersion, clusterOnly: true,
+	}, {
+		name: KubeProxyBinary, folder: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-proxy",
+		origin: "k8s.io/kubernetes", ldflags: kubernetesVersion, clusterOnly: true,
+	}, {
+		name: CoreDNSBinary, folder: "coredns", pkg: ".", origin: "github.com/coredns/coredns", clusterOnly: true,
+	}, {
+		name: HelmBinary, folder: "helm", pkg: "helm.sh/helm/v4/cmd/helm", origin: "helm.sh/helm/v4",
+		ldflags: helmVersion, clusterOnly: true,
+	}, {
 		// Without remove_all_sd every cloud's client library is compiled in, which
 		// takes three times as long; static and file discovery stay.
 		name: PrometheusBinary, folder: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
@@ -89,6 +116,18 @@ var programs = []program{
 	}, {
 		name: AlertmanagerBinary, folder: "alertmanager", pkg: "github.com/prometheus/alertmanager/cmd/alertmanager",
 		origin: "github.com/prometheus/alertmanager", tags: "netgo", ldflags: alertmanagerVersion,
+	}, {
+		name: ClusterPrometheusBinary, folder: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
+		origin: "github.com/prometheus/prometheus", tags: "netgo,remove_all_sd,enable_kubernetes_sd",
+		ldflags: prometheusVersion, clusterOnly: true,
+	}, {
+		name: PrometheusOperatorBinary, folder: "promoperator",
+		pkg:    "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+		origin: "github.com/prometheus-operator/prometheus-operator", ldflags: alertmanagerVersion, clusterOnly: true,
+	}, {
+		name: ConfigReloaderBinary, folder: "promoperator",
+		pkg:    "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+		origin: "github.com/prometheus-operator/prometheus-operator", ldflags: alertmanagerVersion, clusterOnly: true,
 	},
 }
 
@@ -120,11 +159,26 @@ func alertmanagerVersion(version string) []string {
 	return []string{"-X", "github.com/prometheus/common/version.Version=" + strings.TrimPrefix(version, "v")}
 }
 
+func helmVersion(version string) []string {
+	return []string{"-X", "helm.sh/helm/v4/internal/version.version=" + version}
+}
+
 // Names returns the names that [Binary] takes.
 func Names() []string {
 	names := make([]string, len(programs))
 	for i, p := range programs {
 		names[i] = p.name
+	}
+	return names
+}
+
+// TestNames are those of the programs that tests need which run no whole cluster.
+func TestNames() []string {
+	var names []string
+	for _, p := range programs {
+		if !p.clusterOnly {
+			names = append(names, p.name)
+		}
 	}
 	return names
 }
@@ -162,7 +216,7 @@ func Binary(ctx context.Context, name string) (string, error) {
 // once.
 func BuildAll(ctx context.Context) error {
 	for _, p := range programs {
-		if p.onDemand {
+		if p.onDemand || p.clusterOnly {
 			continue
 		}
 		if _, err := Binary(ctx, p.name); err != nil {
@@ -176,33 +230,42 @@ func BuildAll(ctx context.Context) error {
 // CustomResourceDefinitions of PrometheusRule and Probe, so that tests meet the
 // schemas users have. They lie in the module cache; the operator is not built.
 func PrometheusOperatorCRDs(ctx context.Context) ([]string, error) {
-	root, err := buildRoot(ctx)
+	folder, err := PrometheusOperatorModule(ctx)
 	if err != nil {
 		return nil, err
 	}
-	const module = "github.com/prometheus-operator/prometheus-operator"
-	// Named without a version: the module's go.mod decides.
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", module)
-	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("downloading %s: %w\n%s", module, err, out)
-	}
-	cmd = exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
-	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("finding %s: %w", module, err)
-	}
 	var files []string
 	for _, kind := range []string{"prometheusrules", "probes"} {
-		file := filepath.Join(strings.TrimSpace(string(out)),
-			"example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
+		file := filepath.Join(folder, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
 		if _, err := os.Stat(file); err != nil {
 			return nil, err
 		}
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// PrometheusOperatorModule returns the folder in the module cache with the sources of the
+// Prometheus Operator, among which lie the manifests it is installed by.
+func PrometheusOperatorModule(ctx context.Context) (string, error) {
+	root, err := buildRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	const module = "github.com/prometheus-operator/prometheus-operator"
+	// Named without a version: the module's go.mod decides.
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", module)
+	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("downloading %s: %w\n%s", module, err, out)
+	}
+	cmd = exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir, cmd.Env = filepath.Join(root, "promoperator"), buildEnvironment()
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("finding %s: %w", module, err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // cached returns the binary's path in the cache and fills it if need be.
@@ -284,7 +347,7 @@ func (p program) build(ctx context.Context, folder, version string, args []strin
 	cmd.Stdout, cmd.Stderr = &output, &output
 	begin := time.Now()
 	fmt.Fprintf(os.Stderr, "localstack: building %s %s (once; large programs take minutes)\n", p.name, version)
-	if err := startGuarded(cmd); err != nil {
+	if err := StartGuarded(cmd); err != nil {
 		return err
 	}
 	done := make(chan error, 1)

@@ -78,7 +78,7 @@ type Blackbox struct {
 	// Address is its host and port.
 	Address string
 
-	process   *process
+	process   *Process
 	removeDir func()
 }
 
@@ -114,10 +114,10 @@ func (b *Blackbox) start(ctx context.Context, options BlackboxOptions) error {
 	b.Address = fmt.Sprintf("127.0.0.1:%d", port)
 	// The environment goes through env, so that starting programs stays simple.
 	arguments := append(options.Environment, binary, "--config.file="+config, "--web.listen-address="+b.Address)
-	if b.process, err = startProcess(dir, "blackbox", "/usr/bin/env", arguments...); err != nil {
+	if b.process, err = StartProcess(dir, "blackbox", "/usr/bin/env", arguments...); err != nil {
 		return err
 	}
-	return b.process.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, "http://"+b.Address+"/-/healthy") })
+	return b.process.WaitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, "http://"+b.Address+"/-/healthy") })
 }
 
 // PID is its process.
@@ -129,7 +129,7 @@ func (b *Blackbox) Stop() {
 	if b == nil {
 		return
 	}
-	b.process.stop(5 * time.Second)
+	b.process.Stop(5 * time.Second)
 	if b.removeDir != nil {
 		b.removeDir()
 	}

@@ -45,13 +45,13 @@ func newAuthority() (*authority, error) {
 	return &authority{certificate: certificate, key: key, pem: pemOf("CERTIFICATE", der)}, nil
 }
 
-// server makes a serving certificate for loopback and for the names by which
-// workloads know the API server.
-func (a *authority) server() (keyPair, error) {
+// server makes a serving certificate for loopback, for an address beside it, and for the
+// names by which workloads know the API server.
+func (a *authority) server(address string) (keyPair, error) {
 	template := certificateTemplate(pkix.Name{CommonName: "localhost"})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.ParseIP(address), net.IPv4(10, 0, 0, 1)}
 	return a.sign(template)
 }
 

@@ -1,6 +1,7 @@
 package localstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,11 @@ type ControlPlaneOptions struct {
 	EtcdFlags []string
 	// APIServerFlags are added to the API server's own, and win over them.
 	APIServerFlags []string
+	// ControllerManagerFlags are added to the controller manager's own, and win over them.
+	ControllerManagerFlags []string
+	// Address is where the API server listens, what the Service kubernetes leads to, and
+	// from where kubelets are spoken to. Default: loopback, for a cluster without nodes.
+	Address string
 }
 
 // ControlPlane is a running Kubernetes control plane without nodes.
@@ -50,10 +56,11 @@ type ControlPlane struct {
 	options   ControlPlaneOptions
 	removeDir func()
 	port      int
+	authority *authority
 	config    *rest.Config
 	client    *kubernetes.Clientset
 
-	etcd, apiServer, controllerManager *process
+	etcd, apiServer, controllerManager *Process
 }
 
 // StartControlPlane starts a control plane on loopback and waits until it
@@ -88,7 +95,7 @@ func (cp *ControlPlane) start(ctx context.Context) (err error) {
 	if cp.port, err = freePort(); err != nil {
 		return err
 	}
-	cp.URL = fmt.Sprintf("https://127.0.0.1:%d", cp.port)
+	cp.URL = fmt.Sprintf("https://%s:%d", cp.address(), cp.port)
 	if err := cp.writeCredentials(); err != nil {
 		return err
 	}
@@ -124,9 +131,9 @@ func (cp *ControlPlane) Stop() {
 	if cp == nil {
 		return
 	}
-	cp.controllerManager.stop(5 * time.Second)
-	cp.apiServer.stop(apiServerGrace)
-	cp.etcd.stop(5 * time.Second)
+	cp.controllerManager.Stop(5 * time.Second)
+	cp.apiServer.Stop(apiServerGrace)
+	cp.etcd.Stop(5 * time.Second)
 	if cp.removeDir != nil {
 		cp.removeDir()
 	}
@@ -134,7 +141,7 @@ func (cp *ControlPlane) Stop() {
 
 // StopAPIServer ends the API server alone; etcd keeps the data. With
 // StartAPIServer it shows how a program bears an API server's absence.
-func (cp *ControlPlane) StopAPIServer() { cp.apiServer.stop(apiServerGrace) }
+func (cp *ControlPlane) StopAPIServer() { cp.apiServer.Stop(apiServerGrace) }
 
 // apiServerGrace lets requests end. More would be lost on watches, for which an
 // API server waits a minute and which never end by themselves; whatever it has
@@ -149,20 +156,28 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 		return err
 	}
 	flags := []string{
-		"--bind-address=127.0.0.1",
-		"--advertise-address=127.0.0.1",
+		"--bind-address=" + cp.address(),
+		"--advertise-address=" + cp.address(),
 		fmt.Sprintf("--secure-port=%d", cp.port),
-		// Loopback is no address for the kubernetes Service's endpoints.
-		"--endpoint-reconciler-type=none",
 		"--etcd-servers=" + cp.EtcdURL,
 		"--client-ca-file=" + cp.path("ca.crt"),
 		"--tls-cert-file=" + cp.path("apiserver.crt"),
 		"--tls-private-key-file=" + cp.path("apiserver.key"),
-		"--authorization-mode=RBAC",
-		"--service-cluster-ip-range=10.0.0.0/16",
+		"--service-cluster-ip-range=10.0.0.0/16", // the first is the Service kubernetes
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-signing-key-file=" + cp.path("service-accounts.key"),
 		"--service-account-key-file=" + cp.path("service-accounts.key"),
+	}
+	if cp.options.Address == "" {
+		// Loopback is no address for the kubernetes Service's endpoints.
+		flags = append(flags, "--authorization-mode=RBAC", "--endpoint-reconciler-type=none")
+	} else {
+		flags = append(flags,
+			"--authorization-mode=Node,RBAC",
+			"--enable-admission-plugins=NodeRestriction",
+			"--kubelet-preferred-address-types=InternalIP",
+			"--kubelet-client-certificate="+cp.path("kubelet-client.crt"),
+			"--kubelet-client-key="+cp.path("kubelet-client.key"))
 	}
 	if !cp.options.ControllerManager {
 		flags = append(flags, "--disable-admission-plugins=ServiceAccount")
@@ -172,10 +187,10 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 		flags = append(flags, "--audit-log-path="+cp.AuditLogPath, "--audit-policy-file="+cp.path("audit-policy.yaml"))
 	}
 	flags = append(flags, cp.options.APIServerFlags...)
-	if cp.apiServer, err = startProcess(cp.Dir, KubeAPIServerBinary, binary, flags...); err != nil {
+	if cp.apiServer, err = StartProcess(cp.Dir, KubeAPIServerBinary, binary, flags...); err != nil {
 		return err
 	}
-	return cp.apiServer.waitReady(ctx, func(ctx context.Context) error {
+	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
 		if _, err := cp.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 			return err
 		}
@@ -205,10 +220,10 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 		"--unsafe-no-fsync",
 		"--log-level=warn",
 	}
-	if cp.etcd, err = startProcess(cp.Dir, EtcdBinary, binary, append(flags, cp.options.EtcdFlags...)...); err != nil {
+	if cp.etcd, err = StartProcess(cp.Dir, EtcdBinary, binary, append(flags, cp.options.EtcdFlags...)...); err != nil {
 		return err
 	}
-	return cp.etcd.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, cp.EtcdURL+"/health") })
+	return cp.etcd.WaitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, cp.EtcdURL+"/health") })
 }
 
 func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
@@ -216,19 +231,21 @@ func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cp.controllerManager, err = startProcess(cp.Dir, KubeControllerManagerBinary, binary,
-		"--kubeconfig="+cp.Kubeconfig(),
+	flags := []string{
+		"--kubeconfig=" + cp.Kubeconfig(),
 		"--secure-port=0", // it serves nothing that anybody here reads
 		"--leader-elect=false",
-		"--root-ca-file="+cp.path("ca.crt"),
-		"--service-account-private-key-file="+cp.path("service-accounts.key"),
-	)
+		"--root-ca-file=" + cp.path("ca.crt"),
+		"--service-account-private-key-file=" + cp.path("service-accounts.key"),
+	}
+	flags = append(flags, cp.options.ControllerManagerFlags...)
+	cp.controllerManager, err = StartProcess(cp.Dir, KubeControllerManagerBinary, binary, flags...)
 	if err != nil {
 		return err
 	}
 	// The default service account is the first thing a Pod in a new namespace
 	// needs, and its presence shows that controllers run.
-	return cp.controllerManager.waitReady(ctx, func(ctx context.Context) error {
+	return cp.controllerManager.WaitReady(ctx, func(ctx context.Context) error {
 		_, err := cp.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
@@ -241,11 +258,16 @@ func (cp *ControlPlane) writeCredentials() error {
 	if err != nil {
 		return err
 	}
-	server, err := ca.server()
+	cp.authority = ca
+	server, err := ca.server(cp.address())
 	if err != nil {
 		return err
 	}
 	admin, err := ca.client("sojourn-localstack-admin", "system:masters")
+	if err != nil {
+		return err
+	}
+	kubeletClient, err := ca.client("kube-apiserver-kubelet-client", "system:masters")
 	if err != nil {
 		return err
 	}
@@ -257,6 +279,8 @@ func (cp *ControlPlane) writeCredentials() error {
 		os.WriteFile(cp.path("ca.crt"), ca.pem, 0o644),
 		os.WriteFile(cp.path("apiserver.crt"), server.certificate, 0o644),
 		os.WriteFile(cp.path("apiserver.key"), server.key, 0o600),
+		os.WriteFile(cp.path("kubelet-client.crt"), kubeletClient.certificate, 0o644),
+		os.WriteFile(cp.path("kubelet-client.key"), kubeletClient.key, 0o600),
 		os.WriteFile(cp.path("service-accounts.key"), signingKey, 0o600),
 		os.WriteFile(cp.path("audit-policy.yaml"), []byte(auditPolicy), 0o644),
 	)
@@ -264,15 +288,7 @@ func (cp *ControlPlane) writeCredentials() error {
 		return err
 	}
 
-	const name = "sojourn-localstack"
-	kubeconfig := clientcmdapi.Config{
-		CurrentContext: name,
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: cp.URL, CertificateAuthorityData: ca.pem}},
-		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
-			ClientCertificateData: admin.certificate, ClientKeyData: admin.key,
-		}},
-		Contexts: map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-	}
+	kubeconfig := cp.kubeconfigOf(admin)
 	if err := clientcmd.WriteToFile(kubeconfig, cp.Kubeconfig()); err != nil {
 		return err
 	}
@@ -283,6 +299,34 @@ func (cp *ControlPlane) writeCredentials() error {
 	cp.client, err = kubernetes.NewForConfig(cp.config)
 	return err
 }
+
+// WriteKubeconfig makes a client certificate for a user and groups, and writes a kubeconfig
+// with it.
+func (cp *ControlPlane) WriteKubeconfig(file, user string, groups ...string) error {
+	pair, err := cp.authority.client(user, groups...)
+	if err != nil {
+		return err
+	}
+	return clientcmd.WriteToFile(cp.kubeconfigOf(pair), file)
+}
+
+// CertificateAuthority is the file, in PEM, of the authority that signed every
+// certificate here.
+func (cp *ControlPlane) CertificateAuthority() string { return cp.path("ca.crt") }
+
+func (cp *ControlPlane) kubeconfigOf(client keyPair) clientcmdapi.Config {
+	const name = "sojourn-localstack"
+	return clientcmdapi.Config{
+		CurrentContext: name,
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: cp.URL, CertificateAuthorityData: cp.authority.pem}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
+			ClientCertificateData: client.certificate, ClientKeyData: client.key,
+		}},
+		Contexts: map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
+	}
+}
+
+func (cp *ControlPlane) address() string { return cmp.Or(cp.options.Address, "127.0.0.1") }
 
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy

@@ -74,7 +74,7 @@ func (cp *ControlPlane) InstallCRDs(ctx context.Context, paths ...string) error 
 	if cp.controllerManager == nil {
 		return nil
 	}
-	cp.controllerManager.stop(5 * time.Second)
+	cp.controllerManager.Stop(5 * time.Second)
 	return cp.startControllerManager(ctx)
 }
 

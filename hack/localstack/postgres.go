@@ -31,7 +31,7 @@ type Postgres struct {
 
 	bin, port   string
 	environment []string
-	process     *process
+	process     *Process
 }
 
 // PostgresOptions choose what a server is like.
@@ -96,15 +96,15 @@ func (p *Postgres) Start(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// A server that died leaves its file behind; its number may be another's by now.
 	_ = os.Remove(filepath.Join(p.data(), "postmaster.pid"))
-	if err := startGuarded(cmd); err != nil {
+	if err := StartGuarded(cmd); err != nil {
 		return fmt.Errorf("starting postgres: %w", err)
 	}
-	p.process = &process{name: "postgres", logPath: log.Name(), cmd: cmd, exited: make(chan struct{})}
-	go func(running *process) {
+	p.process = &Process{name: "postgres", logPath: log.Name(), cmd: cmd, exited: make(chan struct{})}
+	go func(running *Process) {
 		running.err = cmd.Wait()
 		close(running.exited)
 	}(p.process)
-	return p.process.waitReady(ctx, func(ctx context.Context) error {
+	return p.process.WaitReady(ctx, func(ctx context.Context) error {
 		return exec.CommandContext(ctx, filepath.Join(p.bin, "pg_isready"), "--quiet", "--host=127.0.0.1", "--port="+p.port).Run()
 	})
 }
@@ -162,7 +162,7 @@ func (p *Postgres) Stop() {
 		return
 	}
 	_ = p.process.cmd.Process.Signal(syscall.SIGINT) // does not wait for clients
-	p.process.stop(10 * time.Second)
+	p.process.Stop(10 * time.Second)
 	_ = os.RemoveAll(p.Dir)
 }
 

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// process is a program of the stack while it runs.
-type process struct {
+// Process is a program of the stack while it runs.
+type Process struct {
 	name    string
 	logPath string
 	cmd     *exec.Cmd
@@ -23,9 +23,9 @@ type process struct {
 	err     error // how it ended; read it after exited is closed
 }
 
-// startProcess starts a program, with its output in <dir>/<name>.log. A restart
+// StartProcess starts a program, with its output in <dir>/<name>.log. A restart
 // appends to the log of the last run.
-func startProcess(dir, name, path string, args ...string) (*process, error) {
+func StartProcess(dir, name, path string, args ...string) (*Process, error) {
 	logPath := filepath.Join(dir, name+".log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -35,10 +35,10 @@ func startProcess(dir, name, path string, args ...string) (*process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := startGuarded(cmd); err != nil {
+	if err := StartGuarded(cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	p := &process{name: name, logPath: logPath, cmd: cmd, exited: make(chan struct{})}
+	p := &Process{name: name, logPath: logPath, cmd: cmd, exited: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.exited)
@@ -46,9 +46,9 @@ func startProcess(dir, name, path string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// stop ends the program: politely first, for as long as grace, then by force.
+// Stop ends the program: politely first, for as long as grace, then by force.
 // It may be called more than once.
-func (p *process) stop(grace time.Duration) {
+func (p *Process) Stop(grace time.Duration) {
 	if p == nil {
 		return
 	}
@@ -61,10 +61,10 @@ func (p *process) stop(grace time.Duration) {
 	}
 }
 
-// waitReady asks ready until it returns nil. If the program ends first, or the
+// WaitReady asks ready until it returns nil. If the program ends first, or the
 // context does, the error carries the end of the log, because the log's folder is
 // usually gone by the time somebody reads the error.
-func (p *process) waitReady(ctx context.Context, ready func(context.Context) error) error {
+func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
@@ -90,7 +90,7 @@ func orNil(err error) error {
 }
 
 // failure adds the end of the program's log to an error.
-func (p *process) failure(err error) error {
+func (p *Process) failure(err error) error {
 	data, _ := os.ReadFile(p.logPath)
 	return fmt.Errorf("%s: %w\n--- end of %s ---\n%s", p.name, err, filepath.Base(p.logPath), lastLines(data, 30))
 }
@@ -121,10 +121,10 @@ var starter = sync.OnceValue(func() chan<- startRequest {
 	return requests
 })
 
-// startGuarded starts a command that dies with this process, in a process group
+// StartGuarded starts a command that dies with this process, in a process group
 // of its own: a terminal's Ctrl-C then reaches only us, and we stop the parts
 // in order.
-func startGuarded(cmd *exec.Cmd) error {
+func StartGuarded(cmd *exec.Cmd) error {
 	guard(cmd)
 	r := startRequest{cmd: cmd, result: make(chan error, 1)}
 	starter() <- r

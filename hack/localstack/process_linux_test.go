@@ -129,7 +129,7 @@ func running(pid int) error {
 // TestStopByForce: a program that ignores the polite request does not hold up
 // the stop.
 func TestStopByForce(t *testing.T) {
-	p, err := startProcess(t.TempDir(), "stubborn", "/bin/sh", "-c", `trap "" TERM; echo ready; while :; do sleep 1; done`)
+	p, err := StartProcess(t.TempDir(), "stubborn", "/bin/sh", "-c", `trap "" TERM; echo ready; while :; do sleep 1; done`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +140,8 @@ func TestStopByForce(t *testing.T) {
 		return nil
 	})
 	begin := time.Now()
-	p.stop(300 * time.Millisecond)
-	p.stop(300 * time.Millisecond)
+	p.Stop(300 * time.Millisecond)
+	p.Stop(300 * time.Millisecond)
 	if took := time.Since(begin); took > 3*time.Second {
 		t.Errorf("took %v", took)
 	}

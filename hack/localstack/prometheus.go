@@ -72,7 +72,7 @@ type Prometheus struct {
 	// RuleDir is where it reads rule files from; call Reload after writing there.
 	RuleDir string
 
-	process   *process
+	process   *Process
 	removeDir func()
 	api       promv1.API
 }
@@ -144,10 +144,10 @@ func (p *Prometheus) start(ctx context.Context, options PrometheusOptions) (err 
 		"--web.listen-address=" + address,
 		"--web.enable-lifecycle",
 	}, options.ExtraFlags...)
-	if p.process, err = startProcess(p.Dir, PrometheusBinary, binary, flags...); err != nil {
+	if p.process, err = StartProcess(p.Dir, PrometheusBinary, binary, flags...); err != nil {
 		return err
 	}
-	return p.process.waitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, p.URL+"/-/ready") })
+	return p.process.WaitReady(ctx, func(ctx context.Context) error { return AnswersOK(ctx, p.URL+"/-/ready") })
 }
 
 // Stop ends Prometheus and removes the temporary folder. It may be called more
@@ -156,7 +156,7 @@ func (p *Prometheus) Stop() {
 	if p == nil {
 		return
 	}
-	p.process.stop(10 * time.Second)
+	p.process.Stop(10 * time.Second)
 	if p.removeDir != nil {
 		p.removeDir()
 	}

@@ -49,7 +49,7 @@ func buildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "build [program...]",
 		Short: "Build the programs and print where they lie",
-		Example: `  # everything, so that later runs start at once
+		Example: `  # everything that tests need, so that later runs start at once
   go run ./hack/localstack/cmd/localstack build
 
   # only what checks rule files
@@ -58,7 +58,7 @@ func buildCommand() *cobra.Command {
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) == 0 {
-				names = localstack.Names()
+				names = localstack.TestNames()
 			}
 			for _, name := range names {
 				path, err := localstack.Binary(cmd.Context(), name)

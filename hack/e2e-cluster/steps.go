@@ -1,0 +1,527 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// components are the workloads that the chart installs.
+var components = []string{"deployment/" + release + "-manager", "statefulset/" + release + "-gateway", "deployment/" + release + "-prober"}
+
+// beginUse has customers answer and looks on when probers come, from now to the end.
+func (t *test) beginUse(ctx context.Context) (string, error) {
+	t.visits = startVisits(ctx, t)
+	t.customers = startCustomers(ctx, t.http, t.token)
+	return "four answers a second, and an eye on who visits the shop", eventually(ctx, 2*time.Minute, func(context.Context) error {
+		if accepted, _, _ := t.customers.figures(); accepted == 0 {
+			return errors.New("the gateway took no answer")
+		}
+		for _, page := range watchedPages {
+			if t.visits.count(page) == 0 {
+				return fmt.Errorf("no prober visited %s by the Service's name", page)
+			}
+		}
+		return nil
+	})
+}
+
+// prometheusWorks: the operator's Prometheus scrapes all of ours and runs all rules.
+func (t *test) prometheusWorks(ctx context.Context) (seen string, err error) {
+	prometheus, err := t.prometheus()
+	if err != nil {
+		return "", err
+	}
+	objects, err := t.Kubectl(ctx, "get", "prometheusrules", "--all-namespaces", "--output=jsonpath={range .items[*]}{.spec.groups[*].name}{' '}{end}")
+	if err != nil {
+		return "", err
+	}
+	return seen, eventually(ctx, 3*time.Minute, func(ctx context.Context) error {
+		targets, err := prometheus.Targets(ctx)
+		if err != nil {
+			return err
+		}
+		up := map[string]int{}
+		for _, target := range targets.Active {
+			if target.Health != "up" {
+				return fmt.Errorf("%s: %s", target.ScrapeURL, target.LastError)
+			}
+			up[string(target.Labels["service"])]++
+		}
+		for service, wanted := range map[string]int{release + "-manager-metrics": 2, release + "-prober-metrics": 1, release + "-gateway-metrics": 1, "shop": 1} {
+			if up[service] < wanted {
+				return fmt.Errorf("%d targets of %s, not %d", up[service], service, wanted)
+			}
+		}
+		rules, err := prometheus.Rules(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if wanted := len(strings.Fields(objects)); len(rules.Groups) < wanted {
+			return fmt.Errorf("%d groups of rules are loaded, not %d", len(rules.Groups), wanted)
+		}
+		failing, err := t.number(ctx, "sum(prometheus_rule_evaluation_failures_total) or vector(0)")
+		if err == nil && failing > 0 {
+			err = fmt.Errorf("%v evaluations of rules failed", failing)
+		}
+		seen = fmt.Sprintf("%d targets up, %d groups of rules loaded", len(targets.Active), len(rules.Groups))
+		return err
+	})
+}
+
+// statusesShow: figures have come all the way to the objects.
+func (t *test) statusesShow(ctx context.Context) (seen string, err error) {
+	return seen, eventually(ctx, 7*time.Minute, func(ctx context.Context) error {
+		seen = ""
+		for _, figure := range []struct{ object, path string }{
+			{"touchpoint/checkout", ".status.experience.availability.percent"},
+			{"touchpoint/checkout", ".status.experience.latency.p95Seconds"},
+			{"touchpoint/checkout", ".status.experience.ces.easePercent"},
+			{"experienceslo/critical-touchpoints", `.status.conditions[?(@.type=="Met")].reason`},
+			{"journey/online-purchase", ".status.score"},
+		} {
+			value, err := t.Kubectl(ctx, "--namespace=shop", "get", figure.object, "--output=jsonpath={"+figure.path+"}")
+			if err != nil {
+				return err
+			}
+			if value == "" || value == "NoData" {
+				return fmt.Errorf("%s has no %s yet", figure.object, figure.path)
+			}
+			seen += figure.path[strings.LastIndex(figure.path, ".")+1:] + " " + value + ", "
+		}
+		return nil
+	})
+}
+
+// upgrade from the previous version's chart and programs to these.
+func (t *test) upgrade(ctx context.Context) (string, error) {
+	t.visits.reset()
+	values, err := t.fill("values.yaml", map[string]any{"Tag": currentTag, "Probers": 2})
+	if err != nil {
+		return "", err
+	}
+	if _, err := t.helm(ctx, "upgrade", release, "charts/sojourn", "--namespace", system, "--values", values); err != nil {
+		return "", err
+	}
+	if err := t.rolledOut(ctx); err != nil {
+		return "", err
+	}
+	for _, component := range components {
+		image, err := t.Kubectl(ctx, "--namespace", system, "get", component, "--output=jsonpath={.spec.template.spec.containers[*].image}")
+		if err != nil {
+			return "", err
+		}
+		if !strings.HasSuffix(image, ":"+currentTag) {
+			return "", fmt.Errorf("%s still runs %s", component, image)
+		}
+	}
+	return t.visits.steady()
+}
+
+func (t *test) rolledOut(ctx context.Context) error {
+	for _, component := range components {
+		if _, err := t.Kubectl(ctx, "--namespace", system, "rollout", "status", component, "--timeout=5m"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alertDespiteRestarts breaks the checkout, restarts everything of ours, and waits for
+// Alertmanager to hear of the checkout all the same.
+func (t *test) alertDespiteRestarts(ctx context.Context) (string, error) {
+	t.visits.reset()
+	if err := t.shopAdmin(ctx, "/break?page=checkout&mode=down"); err != nil {
+		return "", err
+	}
+	begin := time.Now()
+	var (
+		restarts   sync.WaitGroup
+		restartErr error
+		restarted  time.Duration
+	)
+	restarts.Go(func() {
+		for _, component := range components {
+			if _, err := t.Kubectl(ctx, "--namespace", system, "rollout", "restart", component); err != nil {
+				restartErr = err
+				return
+			}
+		}
+		restartErr = t.rolledOut(ctx)
+		restarted = time.Since(begin)
+	})
+	seen := ""
+	err := eventually(ctx, 8*time.Minute, func(ctx context.Context) error {
+		alerts, err := t.alerts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, alert := range alerts {
+			if alert.Labels["touchpoint"] == "checkout" && strings.HasSuffix(alert.Labels["alertname"], "Burn") {
+				seen = fmt.Sprintf("%s (%s, %s) after %s", alert.Labels["alertname"], alert.Labels["slo"], alert.Labels["severity"], time.Since(begin).Round(time.Second))
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d alerts is about the checkout", len(alerts))
+	})
+	restarts.Wait()
+	if err := errors.Join(err, restartErr, t.shopAdmin(ctx, "/heal")); err != nil {
+		return "", err
+	}
+	steady, err := t.visits.steady()
+	return fmt.Sprintf("%s; all three restarted within %s; %s", seen, restarted.Round(time.Second), steady), err
+}
+
+func (t *test) shopAdmin(ctx context.Context, path string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, shopAdminURL+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := t.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("the shop answered %s", response.Status)
+	}
+	return nil
+}
+
+// killLeader ends the managing manager by force; the other one goes on.
+func (t *test) killLeader(ctx context.Context) (string, error) {
+	leases := t.Client.CoordinationV1().Leases(system)
+	before, err := leases.Get(ctx, "sojourn-manager", metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	name, _, _ := strings.Cut(*before.Spec.HolderIdentity, "_")
+	pod, err := t.Client.CoreV1().Pods(system).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if err := killContainers(string(pod.UID)); err != nil {
+		return "", err
+	}
+	begin := time.Now()
+	// Work for whoever is next: a promise more.
+	promise := filepath.Join(t.folder, "promise.yaml")
+	if err := os.WriteFile(promise, []byte(promiseYAML), 0o644); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--filename", promise); err != nil {
+		return "", err
+	}
+	holder := ""
+	err = eventually(ctx, time.Minute, func(ctx context.Context) error {
+		after, err := leases.Get(ctx, "sojourn-manager", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if holder = *after.Spec.HolderIdentity; holder == *before.Spec.HolderIdentity {
+			return errors.New("the killed manager still holds the Lease")
+		}
+		_, err = t.Kubectl(ctx, "--namespace=shop", "get", "prometheusrule", "sojourn-slo-after-the-kill")
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	next, _, _ := strings.Cut(holder, "_")
+	return fmt.Sprintf("%s was killed, %s wrote the next rules %s later", name, next, time.Since(begin).Round(time.Second)), t.rolledOut(ctx)
+}
+
+const promiseYAML = `apiVersion: sojourn.dev/v1alpha1
+kind: ExperienceSLO
+metadata: {name: after-the-kill, namespace: shop}
+spec:
+  targets: {touchpoints: [checkout]}
+  objectives:
+  - {name: availability, availability: {target: "99%"}}
+`
+
+// killContainers kills the programs of a Pod, as a lack of memory would.
+func killContainers(uid string) error {
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return err
+	}
+	killed := 0
+	for _, file := range groups {
+		group, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(group), uid) {
+			continue
+		}
+		program, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if err != nil || !bytes.HasPrefix(program, []byte("/program\x00")) || bytes.Count(program, []byte{0}) < 2 {
+			continue // the pause container has no arguments
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+		killed++
+	}
+	if killed != 1 {
+		return fmt.Errorf("killed %d programs of Pod %s, not one", killed, uid)
+	}
+	return nil
+}
+
+// refuseStrangers: nobody without rights sees anything.
+func (t *test) refuseStrangers(ctx context.Context) (string, error) {
+	if err := t.apply(ctx, "stranger.yaml", map[string]any{"Tag": currentTag, "Names": []string{"stranger", "viewer"}}); err != nil {
+		return "", err
+	}
+	if err := t.podEnds(ctx, "stranger", corev1.PodFailed, "forbidden"); err != nil {
+		return "", err
+	}
+	if err := t.podEnds(ctx, "viewer", corev1.PodSucceeded, `"online-purchase"`); err != nil {
+		return "", err
+	}
+	token, err := t.Client.CoreV1().ServiceAccounts("shop").CreateToken(ctx, "stranger", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, ask := range []struct {
+		method, url, token string
+		want               int
+	}{
+		{http.MethodGet, "https://sojourn-manager-metrics.sojourn-system.svc.cluster.local:8443/metrics", "", http.StatusUnauthorized},
+		{http.MethodGet, "https://sojourn-manager-metrics.sojourn-system.svc.cluster.local:8443/metrics", token.Status.Token, http.StatusForbidden},
+		{http.MethodPost, gatewayURL + "/v1/responses", "", http.StatusUnauthorized},
+		{http.MethodPost, gatewayURL + "/v1/responses", "guessed", http.StatusUnauthorized},
+	} {
+		status, err := t.ask(ctx, ask.method, ask.url, ask.token)
+		if err != nil {
+			return "", err
+		}
+		if status != ask.want {
+			return "", fmt.Errorf("%s %s answered %d, not %d", ask.method, ask.url, status, ask.want)
+		}
+	}
+	return "a Pod without rights reads no journey, no metrics, and delivers no answer; one with the role view reads the journey", nil
+}
+
+func (t *test) ask(ctx context.Context, method, url, token string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader("{}"))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	transport := t.http.Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the manager makes its certificate itself
+	response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
+}
+
+// podEnds waits for a Pod's end and looks for a word in what it wrote.
+func (t *test) podEnds(ctx context.Context, name string, want corev1.PodPhase, word string) error {
+	return eventually(ctx, time.Minute, func(ctx context.Context) error {
+		pod, err := t.Client.CoreV1().Pods("shop").Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		log, err := t.Kubectl(ctx, "--namespace=shop", "logs", name)
+		if pod.Status.Phase != want || !strings.Contains(log, word) {
+			return errors.Join(fmt.Errorf("Pod %s is %s, not %s, and wrote: %s", name, pod.Status.Phase, want, log), err)
+		}
+		return nil
+	})
+}
+
+// drain takes the Pods off the node one by one, as a drain does: budgets allow one of
+// two, and no more as long as its successor is not ready.
+func (t *test) drain(ctx context.Context) (string, error) {
+	t.visits.reset()
+	if _, err := t.Kubectl(ctx, "cordon", "node"); err != nil {
+		return "", err
+	}
+	waiting := map[string]string{} // by component: the Pod that may not go yet
+	for _, component := range []string{"manager", "prober", "gateway"} {
+		pods, err := t.Client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=" + component})
+		if err != nil {
+			return "", err
+		}
+		for i, pod := range pods.Items {
+			err := t.evict(ctx, pod.Name)
+			switch {
+			case i == 0 && err != nil:
+				return "", err
+			case i == 1 && !apierrors.IsTooManyRequests(err):
+				return "", fmt.Errorf("evicting the second %s: %v; its budget should have kept it", component, err)
+			case i == 1:
+				waiting[component] = pod.Name
+			}
+		}
+	}
+	if len(waiting) != 2 {
+		return "", fmt.Errorf("budgets kept %v, not a manager and a prober", waiting)
+	}
+	time.Sleep(5 * time.Second) // the node is away
+	if _, err := t.Kubectl(ctx, "uncordon", "node"); err != nil {
+		return "", err
+	}
+	for _, pod := range waiting {
+		if err := eventually(ctx, 2*time.Minute, func(ctx context.Context) error { return t.evict(ctx, pod) }); err != nil {
+			return "", err
+		}
+	}
+	if err := t.rolledOut(ctx); err != nil {
+		return "", err
+	}
+	steady, err := t.visits.steady()
+	return "one manager and one prober at a time, the gateway after them; " + steady, err
+}
+
+func (t *test) evict(ctx context.Context, pod string) error {
+	return t.Client.PolicyV1().Evictions(system).Evict(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod, Namespace: system}})
+}
+
+// nothingLost compares what was sent and seen with what was counted.
+func (t *test) nothingLost(ctx context.Context) (string, error) {
+	t.customers.stop()
+	accepted, retries, longest := t.customers.figures()
+	var counted int
+	err := eventually(ctx, 30*time.Second, func(ctx context.Context) (err error) {
+		if counted, err = t.counted(ctx); err == nil && counted != accepted {
+			err = fmt.Errorf("the gateway took %d answers and counts %d", accepted, counted)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	runs, visits := 0.0, 0.0
+	// What Prometheus has seen of all probers there were. The last visits are not scraped
+	// yet.
+	err = eventually(ctx, time.Minute, func(ctx context.Context) (err error) {
+		visits = t.visits.count("checkout")
+		runs, err = t.number(ctx, `sum(last_over_time(sojourn_probe_runs_total{touchpoint="checkout"}[1h]))`)
+		if err == nil && (runs < visits-4 || runs > visits) {
+			err = fmt.Errorf("the shop was visited %v times, and Prometheus knows of %v", visits, runs)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d answers, all counted once (%d attempts in vain, the slowest answer took %s); %v visits to the checkout, %v counted so far",
+		accepted, retries, longest.Round(time.Second/10), visits, runs), nil
+}
+
+// uninstall keeps the kinds, their objects and the answers, and a new installation goes
+// on with them; told to, it removes the kinds.
+func (t *test) uninstall(ctx context.Context) (string, error) {
+	names := func() (string, error) {
+		return t.Kubectl(ctx, "get", "journeys,touchpoints,experienceslos", "--all-namespaces", "--output=name")
+	}
+	before, err := names()
+	if err != nil {
+		return "", err
+	}
+	answers, err := t.counted(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := t.helm(ctx, "uninstall", release, "--namespace", system, "--wait"); err != nil {
+		return "", err
+	}
+	after, err := names()
+	if err != nil || after != before {
+		return "", fmt.Errorf("after the uninstallation there are %s, before it there were %s (%v)", after, before, err)
+	}
+	left, err := t.Kubectl(ctx, "--namespace", system, "get", "deployments,statefulsets,services,serviceaccounts,roles,rolebindings,servicemonitors,poddisruptionbudgets",
+		"--selector=app.kubernetes.io/instance="+release, "--output=name")
+	if err != nil || left != "" {
+		return "", fmt.Errorf("left behind: %s (%v)", left, err)
+	}
+	values := filepath.Join(t.folder, "values.yaml")
+	if _, err := t.helm(ctx, "install", release, "charts/sojourn", "--namespace", system, "--values", values, "--set=crds.keep=false"); err != nil {
+		return "", err
+	}
+	err = eventually(ctx, time.Minute, func(ctx context.Context) error {
+		again, err := t.counted(ctx)
+		if err == nil && again != answers {
+			err = fmt.Errorf("the gateway counts %d answers, not the %d of before", again, answers)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if _, err := t.helm(ctx, "uninstall", release, "--namespace", system, "--wait"); err != nil {
+		return "", err
+	}
+	err = eventually(ctx, time.Minute, func(ctx context.Context) error {
+		kinds, err := t.Kubectl(ctx, "get", "customresourcedefinitions", "--output=name")
+		if err == nil && strings.Contains(kinds, "sojourn.dev") {
+			err = errors.New("the kinds are still there although crds.keep is false")
+		}
+		return err
+	})
+	return fmt.Sprintf("%d objects and %d answers outlived it, and the kinds went when told to", strings.Count(before, "\n"), answers), err
+}
+
+// kustomize installs the same without Helm, as config says.
+func (t *test) kustomize(ctx context.Context) (string, error) {
+	folder := filepath.Join(t.folder, "kustomize")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	config, err := filepath.Rel(folder, filepath.Join(here, "config"))
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("resources: [%s/default, %s/prometheus]\nimages:\n", config, config)
+	for _, name := range ourPrograms {
+		text += fmt.Sprintf("- {name: sojourn-%s, newName: docker.io/local/sojourn-%s, newTag: %s}\n", name, name, currentTag)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	// The kinds come with the rest, and objects of them only after that.
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", folder); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s"); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", "config/samples"); err != nil {
+		return "", err
+	}
+	_, err = t.Kubectl(ctx, "--namespace=shop", "wait", "--for=condition=Ready", "journeys,touchpoints,experienceslos", "--all", "--timeout=60s")
+	return "config/default and config/prometheus, all Pods and samples ready", err
+}

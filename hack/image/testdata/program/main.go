@@ -1,0 +1,4 @@
+// Command program does nothing, and is what tests make images of.
+package main
+
+func main() {}
