@@ -66,5 +66,6 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.AddCommand(importCommand(streams))
 	c.AddCommand(exportCommand(streams))
 	c.AddCommand(gateCommand(streams))
+	c.AddCommand(backtestCommand(streams))
 	return c
 }

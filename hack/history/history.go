@@ -23,71 +23,62 @@ import (
 	"path/filepath"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/model/value"
-	"github.com/prometheus/prometheus/promql"
-	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/sojourn-dev/sojourn/controllers/replay"
 )
 
 // History is a past in the making. Its methods may be called from one goroutine at a
 // time.
 type History struct {
+	*replay.Replay
 	start, end time.Time
-	scratch    string
-	db         *tsdb.DB
-	engine     *promql.Engine
-	parser     parser.Parser
 }
 
-// Open begins a history of the time from start to end, both included. Samples are
-// kept in memory, about a byte and a half each where values change evenly.
+// Progress tells how far Evaluate has come.
+type Progress = replay.Progress
+
+// Open begins a history of the time from start to end, both included.
 func Open(start, end time.Time) (*History, error) {
-	if !start.Before(end) {
-		return nil, fmt.Errorf("history: start %v is not before end %v", start, end)
-	}
-	h := &History{start: start.Truncate(time.Millisecond), end: end.Truncate(time.Millisecond), parser: parser.NewParser(parser.Options{})}
-	h.engine = promql.NewEngine(promql.EngineOpts{
-		MaxSamples:               math.MaxInt32,
-		Timeout:                  time.Hour,
-		NoStepSubqueryIntervalFn: func(int64) int64 { return defaultInterval.Milliseconds() },
-		EnableAtModifier:         true,
-		EnableNegativeOffset:     true,
-		Parser:                   h.parser,
-	})
-	var err error
-	if h.scratch, err = os.MkdirTemp("", "sojourn-history-"); err != nil {
+	made, err := replay.Open(start, end)
+	if err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	// The head of a storage takes samples that are up to half its block's length
-	// older than the newest: series are added one after the other, each over the
-	// whole period.
-	length := 2*end.Sub(start).Milliseconds() + blockRange
-	options := tsdb.DefaultOptions()
-	options.MinBlockDuration, options.MaxBlockDuration = length, length
-	options.RetentionDuration = 0
-	options.WALSegmentSize = -1 // none: nothing here outlives a crash
-	options.NoLockfile = true
-	options.IsolationDisabled = true
-	if h.db, err = tsdb.Open(h.scratch, nil, nil, options, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("history: %w", err), os.RemoveAll(h.scratch))
-	}
-	h.db.DisableCompactions()
-	return h, nil
+	return &History{made, start.Truncate(time.Millisecond), end.Truncate(time.Millisecond)}, nil
 }
 
 // Close frees memory and the scratch folder. It may be called more than once, and on
 // nil.
 func (h *History) Close() error {
-	if h == nil || h.db == nil {
+	if h == nil {
 		return nil
 	}
-	err := errors.Join(h.db.Close(), os.RemoveAll(h.scratch))
-	h.db = nil
-	return err
+	return h.Replay.Close()
+}
+
+// Evaluate adds what the recording rules of the groups would have recorded over the whole
+// history. Alerting rules are skipped. progress, if not nil, is told after every rule; calls
+// do not overlap.
+func (h *History) Evaluate(ctx context.Context, groups []monitoringv1.RuleGroup, progress func(Progress)) error {
+	program, err := replay.Compile(groups, h.start, func(rule *monitoringv1.Rule) replay.Span {
+		if rule.Alert != "" {
+			return replay.Span{}
+		}
+		return replay.Span{From: h.start, Until: h.end}
+	})
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	if _, err := h.Run(ctx, program, progress); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	return nil
 }
 
 // AddSeries adds one series, sampled from the history's start at every step, as a
@@ -99,57 +90,21 @@ func (h *History) AddSeries(series labels.Labels, step time.Duration, valueAt fu
 	if step <= 0 {
 		return fmt.Errorf("history: series %s: step %v is not positive", series, step)
 	}
-	batch := newBatch(h.db)
+	writer := h.NewWriter()
 	var ref storage.SeriesRef
 	for t := h.start; !t.After(h.end); t = t.Add(step) {
 		v := valueAt(t)
 		if math.IsNaN(v) && !value.IsStaleNaN(v) {
 			continue
 		}
-		if err := batch.append(&ref, series, timestamp.FromTime(t), v); err != nil {
+		if err := writer.Append(&ref, series, timestamp.FromTime(t), v); err != nil {
 			return fmt.Errorf("history: series %s at %v: %w", series, t, err)
 		}
 	}
-	if err := batch.commit(); err != nil {
+	if err := writer.Close(); err != nil {
 		return fmt.Errorf("history: series %s: %w", series, err)
 	}
 	return nil
-}
-
-// Range evaluates an expression over a part of the history, as Prometheus's range
-// query does. The result stays valid after later calls.
-func (h *History) Range(ctx context.Context, expr string, start, end time.Time, step time.Duration) (promql.Matrix, error) {
-	var result promql.Matrix
-	err := h.queryRange(ctx, expr, start, end, step, func(matrix promql.Matrix) error {
-		for _, series := range matrix {
-			copied := promql.Series{Metric: series.Metric.Copy()}
-			copied.Floats = append(copied.Floats, series.Floats...)
-			for _, point := range series.Histograms {
-				copied.Histograms = append(copied.Histograms, promql.HPoint{T: point.T, H: point.H.Copy()})
-			}
-			result = append(result, copied)
-		}
-		return nil
-	})
-	return result, err
-}
-
-// queryRange hands the result to use while it is valid.
-func (h *History) queryRange(ctx context.Context, expr string, start, end time.Time, step time.Duration, use func(promql.Matrix) error) error {
-	query, err := h.engine.NewRangeQuery(ctx, h.db, nil, expr, start, end, step)
-	if err != nil {
-		return err
-	}
-	defer query.Close()
-	result := query.Exec(ctx)
-	if result.Err != nil {
-		return result.Err
-	}
-	matrix, err := result.Matrix()
-	if err != nil {
-		return err
-	}
-	return use(matrix)
 }
 
 // blockRange is the length of the blocks into which Prometheus cuts its head.
@@ -170,7 +125,7 @@ func (h *History) Write(ctx context.Context, dir string) error {
 		return fmt.Errorf("history: %w", err)
 	}
 	for _, span := range blockSpans(timestamp.FromTime(h.start), timestamp.FromTime(h.end)+1) {
-		head := tsdb.NewRangeHeadWithIsolationDisabled(h.db.Head(), span.from, span.until-1)
+		head := tsdb.NewRangeHeadWithIsolationDisabled(h.DB().Head(), span.from, span.until-1)
 		if _, err := compactor.Write(dir, head, span.from, span.until, nil); err != nil {
 			return fmt.Errorf("history: writing a block: %w", err)
 		}
@@ -198,31 +153,3 @@ func blockSpans(from, until int64) []span {
 	}
 	return spans
 }
-
-// batch appends samples and commits now and then, to bound the memory of what is
-// pending.
-type batch struct {
-	db       *tsdb.DB
-	appender storage.Appender
-	pending  int
-}
-
-func newBatch(db *tsdb.DB) *batch {
-	return &batch{db: db, appender: db.Appender(context.Background())}
-}
-
-func (b *batch) append(ref *storage.SeriesRef, series labels.Labels, at int64, v float64) (err error) {
-	if *ref, err = b.appender.Append(*ref, series, at, v); err != nil {
-		return errors.Join(err, b.appender.Rollback())
-	}
-	if b.pending++; b.pending < 10_000 {
-		return nil
-	}
-	if err := b.commit(); err != nil {
-		return err
-	}
-	b.appender, b.pending = b.db.Appender(context.Background()), 0
-	return nil
-}
-
-func (b *batch) commit() error { return b.appender.Commit() }
