@@ -101,6 +101,10 @@ func (o *Options) Validate() error {
 	return errors.Join(wrong...)
 }
 
+func (o *Options) format() publish.Format {
+	return publish.Format{RuleLabels: o.RuleLabels, ConfigMapLabels: o.ConfigMapLabels, RulesNamespace: o.RulesNamespace}
+}
+
 const (
 	// leaderElectionID names the Lease.
 	leaderElectionID = "sojourn-manager"
@@ -293,8 +297,7 @@ func everybody(reader client.Reader) func(context.Context, observe.Topic) ([]typ
 
 func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, observed *observe.Observer) error {
 	publisher := &publish.Publisher{
-		Client: mgr.GetClient(), Form: form, Probes: options.probes,
-		RuleLabels: options.RuleLabels, ConfigMapLabels: options.ConfigMapLabels, RulesNamespace: options.RulesNamespace,
+		Format: options.format(), Client: mgr.GetClient(), Form: form, Probes: options.probes,
 	}
 	known := catalogue{Reader: mgr.GetClient(), namespaces: slices.Clone(options.Namespaces)}
 	ruleOptions := rules.Options{EnforceNamespaceLabel: options.EnforceNamespaceLabel}
