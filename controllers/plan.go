@@ -63,7 +63,7 @@ func Plan(ctx context.Context, objects Objects, options Options, form publish.Fo
 	p := planner{
 		catalogue: catalogue{Reader: known, namespaces: options.Namespaces},
 		options:   rules.Options{EnforceNamespaceLabel: options.EnforceNamespaceLabel},
-		format:    options.format(), form: form, shared: newSharedRules(),
+		format:    options.Format(), form: form, shared: newSharedRules(),
 	}
 	// What a namespace shares first: each ExperienceSLO there tells if that fails.
 	if err := p.namespaces(ctx, objects.ExperienceSLOs); err != nil {

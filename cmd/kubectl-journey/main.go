@@ -57,5 +57,8 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.SetOut(streams.Out)
 	c.SetErr(streams.ErrOut)
 	c.AddCommand(mapCommand(streams))
+	c.AddCommand(lintCommand(streams))
+	c.AddCommand(renderCommand(streams))
+	c.AddCommand(diffCommand(streams))
 	return c
 }
