@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
-	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
@@ -70,21 +69,24 @@ func (r *touchpointReconciler) watchProbes(b *builder.Builder) {
 	}
 }
 
+// checkProbeKind tells of a Probe that nobody would read.
+func (r *touchpointReconciler) checkProbeKind(s *touchpointScope) {
+	if !r.publisher.Probes && blackboxProbe(s.touchpoint) != nil {
+		s.problems = append(s.problems, rules.Problem{
+			Field: "spec.probe.backend", Reason: v1alpha1.ReasonKindMissing,
+			Message: "the kind Probe of the Prometheus Operator is not installed, so that nobody makes the visits: install it, or write backend: Prober",
+		})
+	}
+}
+
 // publishProbe writes the Probe by which a Prometheus has a blackbox_exporter visit the
 // touchpoint, or removes it.
 func (r *touchpointReconciler) publishProbe(ctx context.Context, s *touchpointScope) error {
-	wanted := blackboxProbe(s.touchpoint)
+	r.checkProbeKind(s)
 	if !r.publisher.Probes {
-		if wanted != nil {
-			s.problems = append(s.problems, rules.Problem{
-				Field: "spec.probe.backend", Reason: v1alpha1.ReasonKindMissing,
-				Message: "the kind Probe of the Prometheus Operator is not installed, so that nobody makes the visits: install it, or write backend: Prober",
-			})
-		}
 		return nil
 	}
-	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
-	return r.publisher.SyncProbe(ctx, source, s.touchpoint, ruleObjectName(s.touchpoint.Name), wanted)
+	return r.publisher.SyncProbe(ctx, sourceOf(kindTouchpoint, s.key), s.touchpoint, ruleObjectName(s.touchpoint.Name), blackboxProbe(s.touchpoint))
 }
 
 // withdrawProbe removes the Probe of a touchpoint that is gone.
@@ -92,8 +94,7 @@ func (r *touchpointReconciler) withdrawProbe(ctx context.Context, s *touchpointS
 	if !r.publisher.Probes {
 		return nil
 	}
-	source := publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}
-	return r.publisher.SyncProbe(ctx, source, nil, ruleObjectName(s.key.Name), nil)
+	return r.publisher.SyncProbe(ctx, sourceOf(kindTouchpoint, s.key), nil, ruleObjectName(s.key.Name), nil)
 }
 
 // blackboxProbe is what the exporter is asked to do, nil if it is not asked. Its labels

@@ -27,7 +27,10 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/targets"
 )
 
-const kindExperienceSLO = "ExperienceSLO"
+const (
+	kindExperienceSLO   = "ExperienceSLO"
+	adviceExperienceSLO = "cover fewer touchpoints, or split the objectives over several ExperienceSLOs"
+)
 
 // experienceSLOReconciler writes the rules of each ExperienceSLO.
 type experienceSLOReconciler struct {
@@ -138,7 +141,7 @@ func result(status, again error) (reconcile.Result, error) {
 }
 
 func (r *experienceSLOReconciler) load(ctx context.Context, s *experienceSLOScope) (err error) {
-	if s.slo, err = load[v1alpha1.ExperienceSLO](ctx, r.client, s.key); err != nil || s.slo == nil {
+	if s.slo, err = load[v1alpha1.ExperienceSLO](ctx, r.catalogue, s.key); err != nil || s.slo == nil {
 		return err
 	}
 	s.in, err = r.catalogue.reach(ctx, s.slo)
@@ -148,7 +151,7 @@ func (r *experienceSLOReconciler) load(ctx context.Context, s *experienceSLOScop
 // withdraw removes what nobody else removes: rule objects without an owner.
 func (r *experienceSLOReconciler) withdraw(ctx context.Context, s *experienceSLOScope) error {
 	r.memory.forget(s.key)
-	return r.publisher.Sync(ctx, publish.Source{Kind: kindExperienceSLO, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+	return r.publisher.Sync(ctx, sourceOf(kindExperienceSLO, s.key), nil, nil)
 }
 
 func (r *experienceSLOReconciler) generate(s *experienceSLOScope) {
@@ -189,9 +192,7 @@ func missingTargets(slo *v1alpha1.ExperienceSLO, found targets.Resolution) []rul
 }
 
 func (r *experienceSLOReconciler) publish(ctx context.Context, s *experienceSLOScope) {
-	source := publish.Source{Kind: kindExperienceSLO, Namespace: s.slo.Namespace, Name: s.slo.Name}
-	problems, err := published(r.publisher.Sync(ctx, source, s.slo, s.rules.Objects),
-		"cover fewer touchpoints, or split the objectives over several ExperienceSLOs")
+	problems, err := published(r.publisher.Sync(ctx, sourceOf(kindExperienceSLO, s.key), s.slo, s.rules.Objects), adviceExperienceSLO)
 	s.problems, s.again = append(s.problems, problems...), err
 	if len(s.rules.Objects) > 0 && err == nil {
 		s.problems = append(s.problems, r.shared.problems(s.slo.Namespace)...)
@@ -267,35 +268,13 @@ func (r *experienceSLOReconciler) setup(mgr ctrl.Manager, options controller.Opt
 	return b.Complete(r)
 }
 
-// ofTouchpoint finds the ExperienceSLOs that a touchpoint concerns: those that name
-// it, that name a journey which contains it, or whose selector matches it.
+// ofTouchpoint finds the ExperienceSLOs that a touchpoint concerns.
 func (r *experienceSLOReconciler) ofTouchpoint(ctx context.Context, object client.Object) []reconcile.Request {
-	touchpoint := object.(*v1alpha1.Touchpoint)
-	here := client.InNamespace(touchpoint.Namespace)
-	named, err := r.catalogue.slos(ctx, here, client.MatchingFields{indexSLOTouchpoint: touchpoint.Name})
+	slos, err := r.catalogue.promising(ctx, object.(*v1alpha1.Touchpoint))
 	if err != nil {
 		return failedToMap(ctx, err)
 	}
-	journeys, err := r.catalogue.journeys(ctx, here,
-		client.MatchingFields{indexJourneyTouchpoint: touchpoint.Namespace + "/" + touchpoint.Name})
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	requests := requestsFor(named)
-	for _, journey := range journeys {
-		requests = append(requests, r.ofJourney(ctx, journey)...)
-	}
-	selecting, err := r.catalogue.slos(ctx, here, client.MatchingFields{indexSLOSelector: selects})
-	if err != nil {
-		return failedToMap(ctx, err)
-	}
-	alone := targets.Namespace{Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}}
-	for _, slo := range selecting {
-		if len(targets.Resolve(slo, alone).Touchpoints) > 0 {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(slo)})
-		}
-	}
-	return requests
+	return requestsFor(slos)
 }
 
 // ofEdges finds the ExperienceSLOs that promise a latency at the touchpoint that a

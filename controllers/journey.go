@@ -24,7 +24,10 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/targets"
 )
 
-const kindJourney = "Journey"
+const (
+	kindJourney   = "Journey"
+	adviceJourney = "shorten kpis and entries"
+)
 
 // journeyReconciler writes the rules of each Journey and says whether its
 // touchpoints are there.
@@ -91,13 +94,13 @@ func (r *journeyReconciler) Reconcile(ctx context.Context, request reconcile.Req
 }
 
 func (r *journeyReconciler) load(ctx context.Context, s *journeyScope) (err error) {
-	s.journey, err = load[v1alpha1.Journey](ctx, r.client, s.key)
+	s.journey, err = load[v1alpha1.Journey](ctx, r.catalogue, s.key)
 	return err
 }
 
 func (r *journeyReconciler) withdraw(ctx context.Context, s *journeyScope) error {
 	r.memory.forget(s.key)
-	return r.publisher.Sync(ctx, publish.Source{Kind: kindJourney, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil)
+	return r.publisher.Sync(ctx, sourceOf(kindJourney, s.key), nil, nil)
 }
 
 func (r *journeyReconciler) loadTouchpoints(ctx context.Context, s *journeyScope) error {
@@ -189,13 +192,16 @@ func (r *journeyReconciler) generate(s *journeyScope) {
 }
 
 func (r *journeyReconciler) publish(ctx context.Context, s *journeyScope) {
-	var objects []rules.Object
-	if len(s.rules.Groups) > 0 {
-		objects = append(objects, rules.Object{Name: "sojourn-journey-" + s.journey.Name, Groups: s.rules.Groups})
-	}
-	source := publish.Source{Kind: kindJourney, Namespace: s.journey.Namespace, Name: s.journey.Name}
-	problems, err := published(r.publisher.Sync(ctx, source, s.journey, objects), "shorten kpis and entries")
+	problems, err := published(r.publisher.Sync(ctx, sourceOf(kindJourney, s.key), s.journey, s.objects()), adviceJourney)
 	s.problems, s.again = append(s.problems, problems...), err
+}
+
+// objects are the rule objects that are wanted.
+func (s *journeyScope) objects() []rules.Object {
+	if len(s.rules.Groups) == 0 {
+		return nil
+	}
+	return []rules.Object{{Name: "sojourn-journey-" + s.journey.Name, Groups: s.rules.Groups}}
 }
 
 func (s *journeyScope) finding() finding {

@@ -101,6 +101,11 @@ func (o *Options) Validate() error {
 	return errors.Join(wrong...)
 }
 
+// Format is how the rule objects of an installation look.
+func (o *Options) Format() publish.Format {
+	return publish.Format{RuleLabels: o.RuleLabels, ConfigMapLabels: o.ConfigMapLabels, RulesNamespace: o.RulesNamespace}
+}
+
 const (
 	// leaderElectionID names the Lease.
 	leaderElectionID = "sojourn-manager"
@@ -293,8 +298,7 @@ func everybody(reader client.Reader) func(context.Context, observe.Topic) ([]typ
 
 func setupReconcilers(mgr manager.Manager, options Options, form publish.Form, observed *observe.Observer) error {
 	publisher := &publish.Publisher{
-		Client: mgr.GetClient(), Form: form, Probes: options.probes,
-		RuleLabels: options.RuleLabels, ConfigMapLabels: options.ConfigMapLabels, RulesNamespace: options.RulesNamespace,
+		Format: options.Format(), Client: mgr.GetClient(), Form: form, Probes: options.probes,
 	}
 	known := catalogue{Reader: mgr.GetClient(), namespaces: slices.Clone(options.Namespaces)}
 	ruleOptions := rules.Options{EnforceNamespaceLabel: options.EnforceNamespaceLabel}

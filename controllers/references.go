@@ -215,6 +215,38 @@ func (c catalogue) reach(ctx context.Context, slo *v1alpha1.ExperienceSLO) (targ
 	return in, nil
 }
 
+// promising finds the ExperienceSLOs that a touchpoint concerns: those that name it,
+// that name a journey which contains it, or whose selector matches it.
+func (c catalogue) promising(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]*v1alpha1.ExperienceSLO, error) {
+	here := client.InNamespace(touchpoint.Namespace)
+	found, err := c.slos(ctx, here, client.MatchingFields{indexSLOTouchpoint: touchpoint.Name})
+	if err != nil {
+		return nil, err
+	}
+	journeys, err := c.journeys(ctx, here, client.MatchingFields{indexJourneyTouchpoint: touchpoint.Namespace + "/" + touchpoint.Name})
+	if err != nil {
+		return nil, err
+	}
+	for _, journey := range journeys {
+		targeting, err := c.slos(ctx, here, client.MatchingFields{indexSLOJourney: journey.Name})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, targeting...)
+	}
+	selecting, err := c.slos(ctx, here, client.MatchingFields{indexSLOSelector: selects})
+	if err != nil {
+		return nil, err
+	}
+	alone := targets.Namespace{Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}}
+	for _, slo := range selecting {
+		if len(targets.Resolve(slo, alone).Touchpoints) > 0 {
+			found = append(found, slo)
+		}
+	}
+	return found, nil
+}
+
 // targetedJourneys loads the journeys that ExperienceSLOs name as their targets.
 func (c catalogue) targetedJourneys(ctx context.Context, slos []*v1alpha1.ExperienceSLO) (map[string]*v1alpha1.Journey, error) {
 	byName := map[string]*v1alpha1.Journey{}

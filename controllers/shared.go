@@ -25,21 +25,26 @@ func newSharedRules() *sharedRules {
 	return &sharedRules{failures: map[string]string{}, changed: make(chan event.GenericEvent)}
 }
 
-// set says how writing went, and wakes those concerned if that is news.
-func (s *sharedRules) set(ctx context.Context, namespace string, failure error) {
+// note says how writing went, and returns whether that is news.
+func (s *sharedRules) note(namespace string, failure error) bool {
 	text := ""
 	if failure != nil {
 		text = oneLine(failure)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	news := s.failures[namespace] != text
 	if text == "" {
 		delete(s.failures, namespace)
 	} else {
 		s.failures[namespace] = text
 	}
-	s.mu.Unlock()
-	if !news {
+	return news
+}
+
+// set says how writing went, and wakes those concerned if that is news.
+func (s *sharedRules) set(ctx context.Context, namespace string, failure error) {
+	if !s.note(namespace, failure) {
 		return
 	}
 	object := namespaceMetadata()

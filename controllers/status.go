@@ -172,6 +172,11 @@ func momentOf(observed *observe.Observer, object client.Object, now time.Time) o
 	return observe.Moment{Health: observed.Health(), Generation: object.GetGeneration(), Now: metav1.NewTime(now)}
 }
 
+// sourceOf is an object as what rule objects come from.
+func sourceOf(kind string, key client.ObjectKey) publish.Source {
+	return publish.Source{Kind: kind, Namespace: key.Namespace, Name: key.Name}
+}
+
 // load reads an object from the cache without copying it. What it returns is shared:
 // nothing may write to it. It returns nil if there is no such object.
 func load[T any, P interface {

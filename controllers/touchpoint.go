@@ -35,6 +35,8 @@ const (
 	kindTouchpoint = "Touchpoint"
 	// maxListedJourneys is how many journeys a Touchpoint's status has room for.
 	maxListedJourneys = 20
+	// adviceTouchpoint, and its like, is what to do about rules that are too large.
+	adviceTouchpoint = "shorten spec.metrics"
 )
 
 // touchpointReconciler writes the rules that record a Touchpoint's own metrics.
@@ -90,7 +92,7 @@ func (r *touchpointReconciler) Reconcile(ctx context.Context, request reconcile.
 }
 
 func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (err error) {
-	if s.touchpoint, err = load[v1alpha1.Touchpoint](ctx, r.client, s.key); err != nil || s.touchpoint == nil {
+	if s.touchpoint, err = load[v1alpha1.Touchpoint](ctx, r.catalogue, s.key); err != nil || s.touchpoint == nil {
 		return err
 	}
 	if s.journeys, err = r.catalogue.journeysOf(ctx, s.touchpoint); err != nil {
@@ -105,28 +107,14 @@ func (r *touchpointReconciler) load(ctx context.Context, s *touchpointScope) (er
 
 // covering finds the ExperienceSLOs whose promises the rules of a touchpoint depend on.
 func (r *touchpointReconciler) covering(ctx context.Context, touchpoint *v1alpha1.Touchpoint) ([]*v1alpha1.ExperienceSLO, error) {
-	slos, err := r.catalogue.slos(ctx, client.InNamespace(touchpoint.Namespace))
-	if err != nil {
-		return nil, err
-	}
-	slos = slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool { return len(rules.Meanings(slo)) == 0 })
-	journeys, err := r.catalogue.targetedJourneys(ctx, slos)
-	if err != nil {
-		return nil, err
-	}
-	// Whether this touchpoint is covered does not depend on the others.
-	alone := targets.Namespace{
-		Touchpoints: map[string]*v1alpha1.Touchpoint{touchpoint.Name: touchpoint}, Journeys: journeys,
-	}
-	return slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool {
-		return len(targets.Resolve(slo, alone).Touchpoints) == 0
-	}), nil
+	slos, err := r.catalogue.promising(ctx, touchpoint)
+	return slices.DeleteFunc(slos, func(slo *v1alpha1.ExperienceSLO) bool { return len(rules.Meanings(slo)) == 0 }), err
 }
 
 func (r *touchpointReconciler) withdraw(ctx context.Context, s *touchpointScope) error {
 	r.memory.forget(s.key)
 	return errors.Join(
-		r.publisher.Sync(ctx, publish.Source{Kind: kindTouchpoint, Namespace: s.key.Namespace, Name: s.key.Name}, nil, nil),
+		r.publisher.Sync(ctx, sourceOf(kindTouchpoint, s.key), nil, nil),
 		r.withdrawProbe(ctx, s))
 }
 
@@ -166,6 +154,13 @@ func (r *touchpointReconciler) generate(s *touchpointScope) {
 }
 
 func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) {
+	problems, err := published(errors.Join(
+		r.publisher.Sync(ctx, sourceOf(kindTouchpoint, s.key), s.touchpoint, s.objects()), r.publishProbe(ctx, s)), adviceTouchpoint)
+	s.problems, s.again = append(s.problems, problems...), err
+}
+
+// objects are the rule objects that are wanted.
+func (s *touchpointScope) objects() []rules.Object {
 	var objects []rules.Object
 	if len(s.rules.Groups) > 0 {
 		objects = append(objects, rules.Object{Name: ruleObjectName(s.touchpoint.Name), Groups: s.rules.Groups})
@@ -173,10 +168,7 @@ func (r *touchpointReconciler) publish(ctx context.Context, s *touchpointScope) 
 	if len(s.rules.Diagnosis) > 0 {
 		objects = append(objects, rules.Object{Name: "sojourn-diagnosis-" + s.touchpoint.Name, Groups: s.rules.Diagnosis})
 	}
-	source := publish.Source{Kind: kindTouchpoint, Namespace: s.touchpoint.Namespace, Name: s.touchpoint.Name}
-	problems, err := published(errors.Join(
-		r.publisher.Sync(ctx, source, s.touchpoint, objects), r.publishProbe(ctx, s)), "shorten spec.metrics")
-	s.problems, s.again = append(s.problems, problems...), err
+	return objects
 }
 
 // ruleObjectName names what is written for a touchpoint.

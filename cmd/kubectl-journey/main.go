@@ -67,5 +67,8 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.AddCommand(exportCommand(streams))
 	c.AddCommand(gateCommand(streams))
 	c.AddCommand(backtestCommand(streams))
+	c.AddCommand(lintCommand(streams))
+	c.AddCommand(renderCommand(streams))
+	c.AddCommand(diffCommand(streams))
 	return c
 }

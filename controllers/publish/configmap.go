@@ -16,25 +16,42 @@ import (
 
 // configMapName is the name of the ConfigMap that stands for a rule object. The
 // names of namespaces have no dot, so that no two rule objects meet in one name.
-func (p *Publisher) configMapName(source Source, name string) string {
-	return source.Namespace + "." + name
-}
+func configMapName(source Source, name string) string { return source.Namespace + "." + name }
 
-// There are no owner references here: they do not reach across namespaces.
-func (p *Publisher) writeConfigMap(ctx context.Context, source Source, object rules.Object) error {
-	name := p.configMapName(source, object.Name)
+// RuleFile is a rule object as a file that Prometheus loads.
+func RuleFile(object rules.Object) ([]byte, error) {
 	content, err := yaml.Marshal(struct {
 		Groups []monitoringv1.RuleGroup `json:"groups"`
 	}{object.Groups})
 	if err != nil {
-		return fmt.Errorf("writing %s as YAML: %w", object.Name, err)
+		return nil, fmt.Errorf("writing %s as YAML: %w", object.Name, err)
+	}
+	return content, nil
+}
+
+// ConfigMap is what is applied where a rule object is kept as a ConfigMap: one key with a
+// rule file. There are no owner references: they do not reach across namespaces.
+func (f Format) ConfigMap(source Source, object rules.Object) (*corev1ac.ConfigMapApplyConfiguration, error) {
+	content, err := RuleFile(object)
+	if err != nil {
+		return nil, err
 	}
 	if len(content) > MaxBytes {
-		return &TooLargeError{Name: object.Name, Bytes: len(content)}
+		return nil, &TooLargeError{Name: object.Name, Bytes: len(content)}
 	}
-	key := name + ".yaml"
-	labels := p.labels(source, p.ConfigMapLabels)
+	name := configMapName(source, object.Name)
+	return corev1ac.ConfigMap(name, f.RulesNamespace).
+		WithLabels(f.labels(source, f.ConfigMapLabels)).
+		WithData(map[string]string{name + ".yaml": string(content)}), nil
+}
 
+func (p *Publisher) writeConfigMap(ctx context.Context, source Source, object rules.Object) error {
+	want, err := p.ConfigMap(source, object)
+	if err != nil {
+		return err
+	}
+	name := *want.Name
+	key := name + ".yaml"
 	live := &corev1.ConfigMap{}
 	err = p.Client.Get(ctx, client.ObjectKey{Namespace: p.RulesNamespace, Name: name}, live, client.UnsafeDisableDeepCopy)
 	switch {
@@ -45,7 +62,7 @@ func (p *Publisher) writeConfigMap(ctx context.Context, source Source, object ru
 		// Nothing brings such a ConfigMap back but a new one, which the event of
 		// this deletion makes.
 		return p.delete(ctx, live)
-	case contains(live.Labels, labels) && live.Data[key] == string(content) &&
+	case contains(live.Labels, want.Labels) && live.Data[key] == want.Data[key] &&
 		len(live.Data) == 1 && len(live.BinaryData) == 0:
 		return nil
 	default:
@@ -64,9 +81,6 @@ func (p *Publisher) writeConfigMap(ctx context.Context, source Source, object ru
 			}
 		}
 	}
-	configuration := corev1ac.ConfigMap(name, p.RulesNamespace).
-		WithLabels(labels).
-		WithData(map[string]string{key: string(content)})
-	err = p.Client.Apply(ctx, configuration, FieldOwner, client.ForceOwnership)
-	return tooLarge(err, object.Name, len(content))
+	err = p.Client.Apply(ctx, want, FieldOwner, client.ForceOwnership)
+	return tooLarge(err, object.Name, len(want.Data[key]))
 }

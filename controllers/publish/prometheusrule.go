@@ -19,11 +19,34 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
-func (p *Publisher) writePrometheusRule(ctx context.Context, source Source, owner client.Object, object rules.Object) error {
-	want := &monitoringv1.PrometheusRule{
-		ObjectMeta: metav1.ObjectMeta{Name: object.Name, Namespace: source.Namespace, Labels: p.labels(source, nil)},
+// PrometheusRule is the PrometheusRule that holds a rule object, without an owner.
+func (f Format) PrometheusRule(source Source, object rules.Object) *monitoringv1.PrometheusRule {
+	return &monitoringv1.PrometheusRule{
+		ObjectMeta: metav1.ObjectMeta{Name: object.Name, Namespace: source.Namespace, Labels: f.labels(source, nil)},
 		Spec:       monitoringv1.PrometheusRuleSpec{Groups: object.Groups},
 	}
+}
+
+// PrometheusRuleJSON is what is applied of a PrometheusRule.
+func PrometheusRuleJSON(want *monitoringv1.PrometheusRule) ([]byte, error) {
+	metadata := map[string]any{
+		"name": want.Name, "namespace": want.Namespace, "labels": want.Labels,
+	}
+	if len(want.OwnerReferences) > 0 {
+		metadata["ownerReferences"] = want.OwnerReferences
+	}
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": monitoringv1.SchemeGroupVersion.String(), "kind": monitoringv1.PrometheusRuleKind,
+		"metadata": metadata, "spec": want.Spec,
+	})
+	if err == nil && len(text) > MaxBytes {
+		err = &TooLargeError{Name: want.Name, Bytes: len(text)}
+	}
+	return text, err
+}
+
+func (p *Publisher) writePrometheusRule(ctx context.Context, source Source, owner client.Object, object rules.Object) error {
+	want := p.PrometheusRule(source, object)
 	if owner != nil {
 		// Blocking the owner's deletion would take a right over owners, and nothing
 		// is lost if an owner goes before its rules.
@@ -81,21 +104,9 @@ func owned(live, want client.Object) bool {
 }
 
 func (p *Publisher) applyPrometheusRule(ctx context.Context, want *monitoringv1.PrometheusRule) error {
-	metadata := map[string]any{
-		"name": want.Name, "namespace": want.Namespace, "labels": want.Labels,
-	}
-	if len(want.OwnerReferences) > 0 {
-		metadata["ownerReferences"] = want.OwnerReferences
-	}
-	text, err := json.Marshal(map[string]any{
-		"apiVersion": monitoringv1.SchemeGroupVersion.String(), "kind": monitoringv1.PrometheusRuleKind,
-		"metadata": metadata, "spec": want.Spec,
-	})
+	text, err := PrometheusRuleJSON(want)
 	if err != nil {
 		return err
-	}
-	if len(text) > MaxBytes {
-		return &TooLargeError{Name: want.Name, Bytes: len(text)}
 	}
 	// The API types come without apply configurations. Nothing here has a zero
 	// value that would mean something else than its absence.

@@ -77,19 +77,24 @@ func (e *TooLargeError) Error() string {
 		e.Name, (e.Bytes+1023)/1024, MaxBytes/1024)
 }
 
-// Publisher writes rule objects in one form.
-type Publisher struct {
-	// Client reads from a cache that has the indexes of IndexFields.
-	Client client.Client
-	Form   Form
-	// Probes tells whether the Prometheus Operator's kind Probe is installed.
-	Probes bool
+// Format is what an installation chose for the looks of its rule objects.
+type Format struct {
 	// RuleLabels are put on every rule object, for a Prometheus that selects by them.
 	RuleLabels map[string]string
 	// ConfigMapLabels are put on ConfigMaps besides, for the sidecar that selects by them.
 	ConfigMapLabels map[string]string
 	// RulesNamespace is where ConfigMaps are written.
 	RulesNamespace string
+}
+
+// Publisher writes rule objects in one form.
+type Publisher struct {
+	Format
+	// Client reads from a cache that has the indexes of IndexFields.
+	Client client.Client
+	Form   Form
+	// Probes tells whether the Prometheus Operator's kind Probe is installed.
+	Probes bool
 }
 
 const indexSource = "source"
@@ -164,7 +169,7 @@ func (p *Publisher) Sync(ctx context.Context, source Source, owner client.Object
 		if err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			failures = append(failures, err)
 			// What is there in the other form serves until this is written.
-			wanted[p.configMapName(source, object.Name)] = true
+			wanted[configMapName(source, object.Name)] = true
 		}
 	}
 	failures = append(failures, p.withdraw(ctx, source, owner, wanted))
@@ -222,9 +227,9 @@ func (p *Publisher) delete(ctx context.Context, object client.Object) error {
 }
 
 // labels are what every rule object of a source carries.
-func (p *Publisher) labels(source Source, more map[string]string) map[string]string {
+func (f Format) labels(source Source, more map[string]string) map[string]string {
 	labels := map[string]string{}
-	maps.Copy(labels, p.RuleLabels)
+	maps.Copy(labels, f.RuleLabels)
 	maps.Copy(labels, more)
 	labels[LabelManagedBy] = ManagedBy
 	labels[LabelKind] = source.Kind

@@ -283,9 +283,17 @@ func describe(slo *v1alpha1.ExperienceSLO, m meaning, watched []budgetSet, in ta
 	if !ticket {
 		status.Silent = append(status.Silent, "ticket: spec.alerting.severities does not ask for it")
 	}
+	var dead []string
+	status.Tiers, dead = m.tiers(slo, page, ticket)
+	status.Silent = append(status.Silent, dead...)
+	return status
+}
+
+// tiers lists the alerts of those wanted that are in force, and why others could never fire.
+func (m *meaning) tiers(slo *v1alpha1.ExperienceSLO, page, ticket bool) (inForce, dead []string) {
 	window, err := v1alpha1.Duration(slo.Spec.Window).Value()
 	if err != nil {
-		return status
+		return nil, nil
 	}
 	for _, tier := range budget.Tiers(m.family, window) {
 		if (tier.Page && !page) || (!tier.Page && !ticket) {
@@ -293,10 +301,26 @@ func describe(slo *v1alpha1.ExperienceSLO, m meaning, watched []budgetSet, in ta
 		}
 		factor, why := tier.InForce(m.budget, m.floor)
 		if factor == 0 {
-			status.Silent = append(status.Silent, fmt.Sprintf("%s %s: %s", tier.Severity(), tier.Name, why))
+			dead = append(dead, fmt.Sprintf("%s %s: %s", tier.Severity(), tier.Name, why))
 			continue
 		}
-		status.Tiers = append(status.Tiers, fmt.Sprintf("%s %s at %.4gx", tier.Severity(), tier.Name, factor))
+		inForce = append(inForce, fmt.Sprintf("%s %s at %.4gx", tier.Severity(), tier.Name, factor))
 	}
-	return status
+	return inForce, dead
+}
+
+// Tiers lists the alerts that the budget of an objective at a touchpoint can raise, such as
+// "page 1h at 13.44x".
+func Tiers(slo *v1alpha1.ExperienceSLO, objective *v1alpha1.Objective, touchpoint *v1alpha1.Touchpoint) []string {
+	m, err := understand(objective)
+	if err != nil {
+		return nil
+	}
+	page, ticket := severities(touchpoint)
+	if alerting := slo.Spec.Alerting; alerting != nil && (alerting.Disabled || len(alerting.Severities) > 0) {
+		page = !alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityPage)
+		ticket = !alerting.Disabled && slices.Contains(alerting.Severities, v1alpha1.SeverityTicket)
+	}
+	inForce, _ := m.tiers(slo, page, ticket)
+	return inForce
 }
