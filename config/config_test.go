@@ -610,13 +610,10 @@ func TestArgoCD(t *testing.T) {
 		}
 		want["resource.customizations.health.sojourn.dev_"+kind] = string(script)
 	}
-	for _, found := range ofKind[corev1.ConfigMap](t, render(t, "argocd"), "ConfigMap") {
-		if found.Name != "argocd-cm" || found.Namespace != "argocd" || !maps.Equal(found.Data, want) {
-			t.Errorf("%s/%s has %v, want %v", found.Namespace, found.Name, found.Data, want)
-		}
-		return
+	found := ofKind[corev1.ConfigMap](t, render(t, "argocd"), "ConfigMap")
+	if len(found) != 1 || found[0].Name != "argocd-cm" || found[0].Namespace != "argocd" || !maps.Equal(found[0].Data, want) {
+		t.Errorf("there is %v, want %v", found, want)
 	}
-	t.Error("there is no ConfigMap")
 }
 
 // TestScrapeConfig has Prometheus's own code read the configuration, and apply it to
