@@ -190,7 +190,7 @@ func TestDocumentationLinks(t *testing.T) {
 }
 
 var (
-	exposedName  = regexp.MustCompile(`"(sojourn_[a-z0-9_]+)"`)
+	exposedName  = regexp.MustCompile(`"(sojourn_[a-z0-9_]*[a-z0-9])"`)
 	recordedName = regexp.MustCompile(`record: (\S+)`)
 	alertName    = regexp.MustCompile(`alert: (\S+)`)
 	namedSeries  = regexp.MustCompile("^`(sojourn[_:][a-z0-9_:]*[a-z0-9])(\\{[^,]*\\})?`$")
