@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const alerting = `
+const alertingRules = `
 groups:
 - name: alerts
   interval: 1m
@@ -81,7 +81,7 @@ func TestAlertsAreThoseOfPrometheus(t *testing.T) {
 	manager := promrules.NewManager(&promrules.ManagerOptions{
 		NameValidationScheme: model.UTF8Validation, ExternalURL: &url.URL{},
 		QueryFunc: promrules.EngineQueryFunc(live.engine, live.db), NotifyFunc: func(context.Context, string, ...*promrules.Alert) {},
-		Context: t.Context(), Appendable: live.db, Queryable: live.db, Logger: slog.New(slog.DiscardHandler), Parser: promQL, GroupLoader: file(alerting),
+		Context: t.Context(), Appendable: live.db, Queryable: live.db, Logger: slog.New(slog.DiscardHandler), Parser: promQL, GroupLoader: file(alertingRules),
 	})
 	groups, errs := manager.LoadGroups(time.Minute, labels.EmptyLabels(), "", nil, false, "alerts.yaml")
 	if len(errs) > 0 {
@@ -117,7 +117,7 @@ func TestAlertsAreThoseOfPrometheus(t *testing.T) {
 	}
 
 	var rules struct{ Groups []monitoringv1.RuleGroup }
-	if err := yaml.Unmarshal([]byte(alerting), &rules); err != nil {
+	if err := yaml.Unmarshal([]byte(alertingRules), &rules); err != nil {
 		t.Fatal(err)
 	}
 	program, err := Compile(rules.Groups, start, func(rule *monitoringv1.Rule) Span {

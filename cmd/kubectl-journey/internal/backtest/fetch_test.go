@@ -55,10 +55,10 @@ func TestReadingsAreFoldedAndNarrowed(t *testing.T) {
 		}
 	}
 	want := []string{
-		`{namespace="shop",outcome=~"success|failure",__name__="sojourn_probe_runs_total",touchpoint=~"cart|checkout"}`,
-		`{namespace="shop",instrument="ces",__name__="sojourn_survey_responses_total",touchpoint=~"cart|checkout"}`,
+		`{__name__="sojourn_probe_runs_total",namespace="shop",outcome=~"success|failure",touchpoint=~"cart|checkout"}`,
+		`{__name__="sojourn_survey_responses_total",instrument="ces",namespace="shop",touchpoint=~"cart|checkout"}`,
 		`{__name__="http_requests_total"}`,
-		`{namespace="other",outcome=~"success|failure",__name__="sojourn_probe_runs_total"}`,
+		`{__name__="sojourn_probe_runs_total",namespace="other",outcome=~"success|failure"}`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("reads\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -138,7 +138,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	if err := try("http://"+closed.Addr().String(), 0, 1000); err == nil || !strings.Contains(err.Error(), "cannot be reached") || !strings.Contains(err.Error(), "port-forward") {
 		t.Errorf("nobody listens: %v", err)
 	}
-	stuck := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	stuck := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see that the client leaves
+		<-r.Context().Done()
+	}))
 	defer stuck.Close()
 	if err := try(stuck.URL, 20*time.Millisecond, 1000); err == nil || !strings.Contains(err.Error(), "longer than 20ms") || !strings.Contains(err.Error(), "--since") {
 		t.Errorf("nobody answers: %v", err)

@@ -24,7 +24,7 @@ type Prometheus struct {
 	// Timeout is how long one answer may take; 0: two minutes.
 	Timeout time.Duration
 	// QueriesOnly: remote read is not tried.
-	queriesOnly bool
+	QueriesOnly bool
 }
 
 // troubleError is an error whose text says what to do.
