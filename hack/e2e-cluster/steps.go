@@ -352,7 +352,7 @@ func (t *test) podEnds(ctx context.Context, name string, want corev1.PodPhase, w
 		}
 		log, err := t.Kubectl(ctx, "--namespace=shop", "logs", name)
 		if pod.Status.Phase != want || !strings.Contains(log, word) {
-			return errors.Join(fmt.Errorf("Pod %s is %s, not %s, and wrote: %s", name, pod.Status.Phase, want, log), err)
+			return errors.Join(fmt.Errorf("the Pod %s is %s, not %s, and wrote: %s", name, pod.Status.Phase, want, log), err)
 		}
 		return nil
 	})
