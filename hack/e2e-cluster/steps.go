@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -371,7 +372,9 @@ func (t *test) drain(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for i, pod := range pods.Items {
+		// A prober that was replaced lingers until its last counts are scraped.
+		there := slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+		for i, pod := range there {
 			err := t.evict(ctx, pod.Name)
 			switch {
 			case i == 0 && err != nil:
