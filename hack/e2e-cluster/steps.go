@@ -519,8 +519,11 @@ func (t *test) kustomize(ctx context.Context) (string, error) {
 	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", folder); err != nil {
 		return "", err
 	}
-	if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s"); err != nil {
-		return "", err
+	for _, component := range components {
+		// Not rolled out, which takes a prober a minute more.
+		if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=jsonpath={.status.readyReplicas}=1", component, "--timeout=2m"); err != nil {
+			return "", err
+		}
 	}
 	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", "config/samples"); err != nil {
 		return "", err
