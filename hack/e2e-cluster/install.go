@@ -63,10 +63,10 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"Prometheus", t.prometheusWorks},
 		{"upgrade", t.upgrade},
 		{"alert despite restarts", t.alertDespiteRestarts},
-		{"statuses", t.statusesShow}, // the rules for them run every five minutes
 		{"leader killed", t.killLeader},
 		{"strangers", t.refuseStrangers},
 		{"drain", t.drain},
+		{"statuses", t.statusesShow}, // late, because the rules for them run every five minutes
 		{"nothing lost", t.nothingLost},
 		{"uninstall", t.uninstall},
 		{"kustomize", t.kustomize},

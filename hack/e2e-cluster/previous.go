@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,13 +13,21 @@ import (
 	"github.com/sojourn-dev/sojourn/hack/cluster"
 )
 
-// previousRevision is that of the newest tag. As long as there is none, it is the one
-// before the last that changed the chart.
+// previousRevision is that of the newest tag. As long as there is none, it is the first
+// whose chart a Prometheus Operator as old as the one here takes.
 func previousRevision(ctx context.Context) (string, error) {
 	if tag, err := git(ctx, "describe", "--tags", "--abbrev=0", "HEAD^"); err == nil {
 		return git(ctx, "rev-parse", tag+"^{commit}")
 	}
-	return git(ctx, "log", "--max-count=1", "--skip=1", "--format=%H", "--", "charts")
+	found, err := git(ctx, "log", "-S", "nativeHistograms:", "--reverse", "--format=%H", "--", "charts/sojourn/values.yaml")
+	if err != nil {
+		return "", err
+	}
+	revision, _, _ := strings.Cut(found, "\n")
+	if revision == "" {
+		return "", errors.New("this checkout has no version from which to upgrade: is its history cut short?")
+	}
+	return revision, nil
 }
 
 func git(ctx context.Context, arguments ...string) (string, error) {

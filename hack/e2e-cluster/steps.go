@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -352,7 +353,7 @@ func (t *test) podEnds(ctx context.Context, name string, want corev1.PodPhase, w
 		}
 		log, err := t.Kubectl(ctx, "--namespace=shop", "logs", name)
 		if pod.Status.Phase != want || !strings.Contains(log, word) {
-			return errors.Join(fmt.Errorf("Pod %s is %s, not %s, and wrote: %s", name, pod.Status.Phase, want, log), err)
+			return errors.Join(fmt.Errorf("the Pod %s is %s, not %s, and wrote: %s", name, pod.Status.Phase, want, log), err)
 		}
 		return nil
 	})
@@ -371,7 +372,9 @@ func (t *test) drain(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for i, pod := range pods.Items {
+		// A prober that was replaced lingers until its last counts are scraped.
+		there := slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+		for i, pod := range there {
 			err := t.evict(ctx, pod.Name)
 			switch {
 			case i == 0 && err != nil:
@@ -516,8 +519,11 @@ func (t *test) kustomize(ctx context.Context) (string, error) {
 	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", folder); err != nil {
 		return "", err
 	}
-	if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s"); err != nil {
-		return "", err
+	for _, component := range components {
+		// Not rolled out, which takes a prober a minute more.
+		if _, err := t.Kubectl(ctx, "--namespace", system, "wait", "--for=jsonpath={.status.readyReplicas}=1", component, "--timeout=2m"); err != nil {
+			return "", err
+		}
 	}
 	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--kustomize", "config/samples"); err != nil {
 		return "", err
