@@ -18,21 +18,21 @@ import (
 // comments come from.
 type clusterFlags struct {
 	kube          *genericclioptions.ConfigFlags
-	sources       *pflag.FlagSet
-	connection    *pflag.FlagSet
 	options       reach.Options
 	tokenFile     string
 	allNamespaces bool
 }
 
-// addClusterFlags gives them to a command, and shows them in its help apart from its own.
+// addKubeFlags gives a command those that every tool of Kubernetes has, and shows them in its
+// help apart from its own: there are two dozen.
+func addKubeFlags(c *cobra.Command, kube *genericclioptions.ConfigFlags) {
+	addFlagGroups(c, pflag.NewFlagSet("sources", pflag.ContinueOnError), kube)
+}
+
+// addClusterFlags gives a command those, and where series and comments come from.
 func addClusterFlags(c *cobra.Command) *clusterFlags {
-	f := &clusterFlags{
-		kube:       genericclioptions.NewConfigFlags(true),
-		sources:    pflag.NewFlagSet("sources", pflag.ContinueOnError),
-		connection: pflag.NewFlagSet("connection", pflag.ContinueOnError),
-	}
-	from, prometheus := f.sources, &f.options.Prometheus
+	f := &clusterFlags{kube: genericclioptions.NewConfigFlags(true)}
+	from, prometheus := pflag.NewFlagSet("sources", pflag.ContinueOnError), &f.options.Prometheus
 	from.StringVar(&prometheus.URL, "prometheus-url", "", "`address` of Prometheus; default: what the ConfigMap sojourn-endpoints names, through the API server")
 	from.StringVar(&prometheus.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
 	from.StringVar(&prometheus.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
@@ -42,11 +42,16 @@ func addClusterFlags(c *cobra.Command) *clusterFlags {
 	from.StringVar(&f.options.GatewayURL, "gateway-url", "", "`address` of the gateway, for comments; default: what the ConfigMap sojourn-endpoints names, through the API server")
 	from.StringVar(&f.tokenFile, "gateway-token-file", "", "`file` with one of the readTokens of a survey source; default: $SOJOURN_GATEWAY_TOKEN")
 	from.StringVar(&f.options.Namespace, "sojourn-namespace", "sojourn-system", "`namespace` of the ConfigMap sojourn-endpoints")
-	f.kube.AddFlags(f.connection)
-	c.Flags().AddFlagSet(from)
-	c.Flags().AddFlagSet(f.connection)
-	c.SetUsageFunc(f.usage)
+	addFlagGroups(c, from, f.kube)
 	return f
+}
+
+func addFlagGroups(c *cobra.Command, sources *pflag.FlagSet, kube *genericclioptions.ConfigFlags) {
+	connection := pflag.NewFlagSet("connection", pflag.ContinueOnError)
+	kube.AddFlags(connection)
+	c.Flags().AddFlagSet(sources)
+	c.Flags().AddFlagSet(connection)
+	c.SetUsageFunc(func(c *cobra.Command) error { return usage(c, sources, connection) })
 }
 
 // addAllNamespaces is for commands that can look at all namespaces.
@@ -54,18 +59,15 @@ func (f *clusterFlags) addAllNamespaces(c *cobra.Command) {
 	c.Flags().BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "look at all namespaces")
 }
 
-// usage shows the command's own flags first: there are three dozen of the others.
-func (f *clusterFlags) usage(c *cobra.Command) error {
-	own := pflag.NewFlagSet("own", pflag.ContinueOnError)
+// usage shows the command's own flags first.
+func usage(c *cobra.Command, sources, connection *pflag.FlagSet) error {
+	own, others := pflag.NewFlagSet("own", pflag.ContinueOnError), pflag.NewFlagSet("others", pflag.ContinueOnError)
 	c.LocalFlags().VisitAll(func(flag *pflag.Flag) {
-		if flag.Name == "namespace" || f.sources.Lookup(flag.Name) == nil && f.connection.Lookup(flag.Name) == nil {
+		switch {
+		case flag.Name == "namespace" || sources.Lookup(flag.Name) == nil && connection.Lookup(flag.Name) == nil:
 			own.AddFlag(flag)
-		}
-	})
-	connection := pflag.NewFlagSet("connection", pflag.ContinueOnError)
-	f.connection.VisitAll(func(flag *pflag.Flag) {
-		if flag.Name != "namespace" {
-			connection.AddFlag(flag)
+		case connection.Lookup(flag.Name) != nil:
+			others.AddFlag(flag)
 		}
 	})
 	out := c.OutOrStderr()
@@ -77,9 +79,11 @@ func (f *clusterFlags) usage(c *cobra.Command) error {
 		title string
 		flags *pflag.FlagSet
 	}{
-		{"Flags", own}, {"Where series and comments come from", f.sources}, {"Which cluster, and as whom", connection},
+		{"Flags", own}, {"Where series and comments come from", sources}, {"Which cluster, and as whom", others},
 	} {
-		fmt.Fprintf(out, "\n%s:\n%s", group.title, group.flags.FlagUsagesWrapped(100))
+		if group.flags.HasAvailableFlags() {
+			fmt.Fprintf(out, "\n%s:\n%s", group.title, group.flags.FlagUsagesWrapped(100))
+		}
 	}
 	return nil
 }

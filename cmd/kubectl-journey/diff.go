@@ -81,7 +81,7 @@ The exit code is 0 without a change, 1 with one, and 2 if something went wrong.`
 		},
 	}
 	given.add(c)
-	kube.AddFlags(c.Flags())
+	addKubeFlags(c, kube)
 	c.Flags().StringArrayVar(&from, "from", nil, "`file` or folder to compare with, instead of the cluster; can be given several times")
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	c.Flags().BoolVar(&spelled, "rules", false, "show the rules that change, too")
@@ -128,7 +128,7 @@ func (f *fileFlags) compareCluster(ctx context.Context, streams genericclioption
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w; --from compares with other files instead", err)
 	}
-	cluster, err := reach.New(config)
+	cluster, err := reach.New(config, reach.Options{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -69,7 +69,7 @@ where none was. An imported journey that nobody changed then gives back what was
 		},
 		ValidArgsFunction: completeNames(kube, "journeys", ""),
 	}
-	kube.AddFlags(c.Flags())
+	addKubeFlags(c, kube)
 	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "files or folders with the objects, - for standard input (default: the cluster is asked)")
 	c.Flags().BoolVar(&declared, "declared", false, "the scores that were drawn, not those that customers cause")
 	return c

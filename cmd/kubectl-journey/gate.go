@@ -87,7 +87,7 @@ this one suffice) and asks no Prometheus.`,
 		},
 	}
 	c.ValidArgsFunction = completeKindNames(kube)
-	kube.AddFlags(c.Flags())
+	addKubeFlags(c, kube)
 	c.Flags().StringVar(&least, "min-budget", "0%", "how much of every budget must be left")
 	c.Flags().DurationVar(&patience.For, "for", 0, "how long it must be allowed on end (default: it is looked at once)")
 	c.Flags().DurationVar(&patience.Timeout, "timeout", 0, "how long to wait until it is allowed, --for included (default: not at all)")

@@ -159,7 +159,7 @@ on what customers answer (CES, CSAT, NPS), alert tiers, sample floors, native hi
 		},
 	}
 	c.ValidArgsFunction = completeKindNames(kube)
-	kube.AddFlags(c.Flags())
+	addKubeFlags(c, kube)
 	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "files or folders with the objects, - for standard input (default: the cluster is asked)")
 	c.Flags().BoolVar(&partial, "partial", false, "end with 0 although something is left out")
 	c.Flags().StringVarP(&output, "output", "o", "yaml", "yaml, json, or report: what cannot be said, as JSON")
