@@ -30,6 +30,7 @@ func TestChain(t *testing.T) {
 		return errors.Join(
 			inPrometheus(ctx, d),
 			labelsOfAlerts(ctx, d),
+			seenByPeople(ctx, d),
 			deletedRulesComeBack(ctx, d),
 		)
 	}

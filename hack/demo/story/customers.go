@@ -174,8 +174,8 @@ type Gateway struct {
 	URL string
 	// MetricsURL is its page of series.
 	MetricsURL string
-	// Token of the bearer.
-	Token string
+	// Token of the bearer who delivers, and ReadToken of one who reads.
+	Token, ReadToken string
 	// SigningSecret is what Formbricks would sign its webhooks with.
 	SigningSecret string
 

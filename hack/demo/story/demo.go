@@ -267,6 +267,9 @@ func (d *Demo) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.Stack.PublishEndpoints(ctx); err != nil {
+		return err
+	}
 	d.Good("Prometheus, its rules sidecar and the prober run. Every target carries a foreign namespace: %s.", SystemNamespace)
 	d.Alerts = NewAlerts(d.Stack.Alertmanager, d.Samples)
 	if d.Score, err = newScore(d.Stack.Cluster.RESTConfig(), d.Samples.Namespace); err != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 // Programs are Sojourn's own programs that the demo runs.
-var Programs = []string{"manager", "prober", "gateway"}
+var Programs = []string{"manager", "prober", "gateway", "kubectl-journey"}
 
 // Checkout returns the root of the checkout that the running program comes from.
 func Checkout() (string, error) {

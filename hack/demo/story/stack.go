@@ -154,7 +154,7 @@ func (s *Stack) StartGateway(ctx context.Context) error {
 	}
 	s.Gateway = &Gateway{
 		URL: "http://" + responses, MetricsURL: "http://" + metrics + "/metrics",
-		Token: rand.Text(), SigningSecret: "whsec_" + base64.StdEncoding.EncodeToString([]byte(rand.Text())),
+		Token: rand.Text(), ReadToken: rand.Text(), SigningSecret: "whsec_" + base64.StdEncoding.EncodeToString([]byte(rand.Text())),
 	}
 	if err := s.createSource(ctx); err != nil {
 		return fmt.Errorf("creating the gateway's source: %w", err)
@@ -178,7 +178,7 @@ func (s *Stack) createSource(ctx context.Context) error {
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: sourceName}, Type: "sojourn.dev/survey-source",
-		StringData: map[string]string{"tokens": s.Gateway.Token, "signingSecrets": s.Gateway.SigningSecret},
+		StringData: map[string]string{"tokens": s.Gateway.Token, "readTokens": s.Gateway.ReadToken, "signingSecrets": s.Gateway.SigningSecret},
 	}
 	_, err = cluster.CoreV1().Secrets(shopNamespace).Create(ctx, secret, metav1.CreateOptions{})
 	return err
@@ -262,6 +262,22 @@ func (s *Stack) Trouble(ctx context.Context) error {
 	return errors.Join(wrong...)
 }
 
+// PublishEndpoints tells kubectl journey where Prometheus and the gateway are.
+func (s *Stack) PublishEndpoints(ctx context.Context) error {
+	cluster, err := kubernetes.NewForConfig(s.Cluster.RESTConfig())
+	if err != nil {
+		return err
+	}
+	endpoints := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "sojourn-endpoints"},
+		Data:       map[string]string{"prometheus": s.Prometheus.URL, "gateway": s.Gateway.URL},
+	}
+	if _, err := cluster.CoreV1().ConfigMaps(SystemNamespace).Create(ctx, endpoints, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating ConfigMap %s/%s: %w", SystemNamespace, endpoints.Name, err)
+	}
+	return nil
+}
+
 // Number evaluates an expression that comes to one number; false if there is none.
 func (s *Stack) Number(ctx context.Context, expr string) (float64, bool, error) {
 	value, err := s.Prometheus.Query(ctx, expr, time.Time{})
@@ -289,10 +305,13 @@ func (s *Stack) Addresses(shopURL, adminURL string) string {
 		fmt.Fprintf(&text, "%-18s %s\n", line[0], line[1])
 	}
 	fmt.Fprintf(&text, `
-export KUBECONFIG=%s SHOP=%s PROMETHEUS=%s
+export KUBECONFIG=%s SHOP=%s PROMETHEUS=%s SOJOURN_GATEWAY_TOKEN=%s
 kubectl get jrn,tp,xslo -n shop
+kubectl journey map -n shop       # after make build && export PATH=$PWD/bin:$PATH
+kubectl journey status -n shop
+kubectl journey ui
 kubectl get xslo checkout -n shop -o yaml
 kubectl get configmaps -n %s -l %s
-`, s.Cluster.Kubeconfig(), shopURL, s.Prometheus.URL, SystemNamespace, RulesSelector)
+`, s.Cluster.Kubeconfig(), shopURL, s.Prometheus.URL, s.Gateway.ReadToken, SystemNamespace, RulesSelector)
 	return text.String()
 }
