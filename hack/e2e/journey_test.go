@@ -24,8 +24,8 @@ func seenByPeople(ctx context.Context, d *story.Demo) error {
 	var errs []error
 	for arguments, wanted := range map[string][]string{
 		"map online-purchase -n shop --width 120": {"网上购物", "★ Checkout", "CES easy", "Trend 7d"},
-		"status -n shop":                          {"checkout", "page", "customer"},
-		"map -A -o name":                          {"journey.sojourn.dev/online-purchase\n"},
+		"status -n shop": {"checkout", "page", "customer"},
+		"map -A -o name": {"journey.sojourn.dev/online-purchase\n"},
 	} {
 		output, err := journey(ctx, d, strings.Fields(arguments)...).Output()
 		if err != nil {
@@ -86,7 +86,7 @@ func pages(ctx context.Context, d *story.Demo) error {
 		}
 		all.WriteString(page)
 		for _, found := range link.FindAllStringSubmatch(page, -1) {
-			if !slices.Contains(seen, found[1]) && !strings.HasPrefix(found[1], "/events") {
+			if !slices.Contains(seen, found[1]) && !strings.HasPrefix(found[1], "/live") {
 				seen = append(seen, found[1])
 			}
 		}
