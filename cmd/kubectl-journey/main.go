@@ -57,5 +57,6 @@ With a cluster it uses your kubeconfig and your rights, and nothing else.`,
 	c.SetOut(streams.Out)
 	c.SetErr(streams.ErrOut)
 	c.AddCommand(mapCommand(streams))
+	c.AddCommand(backtestCommand(streams))
 	return c
 }

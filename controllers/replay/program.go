@@ -26,8 +26,8 @@ type Span struct{ From, Until time.Time }
 
 func (s Span) isZero() bool { return s.Until.IsZero() }
 
-// with is the shortest span that holds both.
-func (s Span) with(other Span) Span {
+// With is the shortest span that holds both.
+func (s Span) With(other Span) Span {
 	if s.isZero() || other.isZero() {
 		if s.isZero() {
 			return other
@@ -60,10 +60,10 @@ type Reading struct {
 func (p *Program) Span() Span {
 	var all Span
 	for _, r := range p.rules {
-		all = all.with(r.wanted)
+		all = all.With(r.wanted)
 	}
 	for _, reading := range p.readings {
-		all = all.with(reading.Span)
+		all = all.With(reading.Span)
 	}
 	return all
 }
@@ -84,19 +84,48 @@ func Compile(groups []monitoringv1.RuleGroup, earliest time.Time, want func(*mon
 	for _, r := range all {
 		r.wanted = want(&r.source)
 	}
-	spread(all, earliest)
+	recorders := index(all)
+	recorders.spread(all, earliest)
 	p := &Program{}
 	for _, r := range all {
 		if r.isWanted() {
 			p.rules = append(p.rules, r)
 		}
 	}
-	p.findReadings(all, earliest)
+	p.findReadings(recorders, earliest)
 	return p, nil
 }
 
+// byRecord finds rules by what they record: there may be thousands.
+type byRecord map[string][]*rule
+
+func index(all []*rule) byRecord {
+	found := byRecord{}
+	for _, r := range all {
+		found[r.record] = append(found[r.record], r)
+	}
+	return found
+}
+
+// readBy lists the rules whose results a selector selects.
+func (b byRecord) readBy(selector *read) []*rule {
+	candidates := b
+	if name := selector.metric(); name != "" {
+		candidates = byRecord{name: b[name]}
+	}
+	var found []*rule
+	for _, rules := range candidates {
+		for _, r := range rules {
+			if selector.matches(r) {
+				found = append(found, r)
+			}
+		}
+	}
+	return found
+}
+
 // spread has each rule evaluated for as long as the others read it.
-func spread(all []*rule, earliest time.Time) {
+func (b byRecord) spread(all []*rule, earliest time.Time) {
 	for changed := true; changed; {
 		changed = false
 		for _, r := range all {
@@ -104,14 +133,14 @@ func spread(all []*rule, earliest time.Time) {
 				continue
 			}
 			for i := range r.reads {
-				for _, other := range all {
-					if other == r || !r.reads[i].matches(other) {
+				for _, other := range b.readBy(&r.reads[i]) {
+					if other == r {
 						continue
 					}
 					needed := r.reads[i].span(r.wanted, earliest)
 					// The last result before the time is the one that is seen in it.
 					needed.From = laterOf(needed.From.Add(-other.interval), earliest)
-					if wider := other.wanted.with(needed); wider != other.wanted {
+					if wider := other.wanted.With(needed); wider != other.wanted {
 						other.wanted, changed = wider, true
 					}
 				}
@@ -120,18 +149,18 @@ func spread(all []*rule, earliest time.Time) {
 	}
 }
 
-func (p *Program) findReadings(all []*rule, earliest time.Time) {
+func (p *Program) findReadings(all byRecord, earliest time.Time) {
 	known := map[string]int{}
 	for _, r := range p.rules {
 		for i := range r.reads {
 			read := &r.reads[i]
-			if slices.ContainsFunc(all, read.matches) {
+			if len(all.readBy(read)) > 0 {
 				continue
 			}
 			span := read.span(r.wanted, earliest)
 			text := fmt.Sprint(read.matchers)
 			if at, again := known[text]; again {
-				p.readings[at].Span = p.readings[at].with(span)
+				p.readings[at].Span = p.readings[at].With(span)
 				continue
 			}
 			known[text] = len(p.readings)
@@ -205,6 +234,16 @@ type read struct {
 	back time.Duration
 	// fixed: it reads a time of its own (@).
 	fixed bool
+}
+
+// metric is the name that is selected; empty if that may be several.
+func (r *read) metric() string {
+	for _, matcher := range r.matchers {
+		if matcher.Name == model.MetricNameLabel && matcher.Type == labels.MatchEqual {
+			return matcher.Value
+		}
+	}
+	return ""
 }
 
 // matches tells whether the selector may select what a rule records.

@@ -88,6 +88,9 @@ func (r *Replay) Close() error {
 	return err
 }
 
+// Start is when the time begins.
+func (r *Replay) Start() time.Time { return r.start }
+
 // DB is where all of it is stored.
 func (r *Replay) DB() *tsdb.DB { return r.db }
 

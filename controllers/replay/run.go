@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -56,7 +55,7 @@ func (r *Replay) Run(ctx context.Context, p *Program, progress func(Progress)) (
 			}
 			continue
 		}
-		if err := r.evaluateTogether(ctx, level); err != nil {
+		if err := r.evaluateTogether(ctx, level...); err != nil {
 			return nil, err
 		}
 		for _, rule := range level {
@@ -118,7 +117,7 @@ func (r *Replay) evaluate(ctx context.Context, rule *rule) ([]Alert, error) {
 	case rule.isAlert():
 		return r.evaluateAlert(ctx, rule)
 	case rule.readsItself():
-		return nil, r.evaluateTogether(ctx, alone(rule))
+		return nil, r.evaluateTogether(ctx, rule)
 	}
 	recorder := r.newRecorder(rule)
 	if err := r.inParts(ctx, rule, recorder.record); err != nil {
@@ -127,8 +126,6 @@ func (r *Replay) evaluate(ctx context.Context, rule *rule) ([]Alert, error) {
 	_, last := r.steps(rule)
 	return nil, recorder.finish(last)
 }
-
-func alone(one *rule) []*rule { return []*rule{one} }
 
 // stepsPerQuery bounds the memory of one query: it holds every step of every series
 // at once.
@@ -151,7 +148,7 @@ func (r *Replay) inParts(ctx context.Context, rule *rule, use func(promql.Matrix
 
 // evaluateTogether evaluates rules that read what they record: each at every one of
 // its steps, in the rules' order, as Prometheus does.
-func (r *Replay) evaluateTogether(ctx context.Context, rules []*rule) error {
+func (r *Replay) evaluateTogether(ctx context.Context, rules ...*rule) error {
 	recorders := make([]*recorder, len(rules))
 	next := make([]time.Time, len(rules))
 	last := make([]time.Time, len(rules))
@@ -250,7 +247,7 @@ func (r *recorder) seriesOf(result labels.Labels) *recordedSeries {
 func (r *rule) labelled(result labels.Labels, pairs ...string) labels.Labels {
 	builder := labels.NewBuilder(result)
 	builder.Del(model.MetricNameLabel)
-	for name, content := range maps.All(r.labels) {
+	for name, content := range r.labels {
 		builder.Set(name, content)
 	}
 	for i := 0; i < len(pairs); i += 2 {

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sojourn-dev/sojourn/api/v1alpha1"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/backtest"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
+)
+
+func backtestCommand(streams genericclioptions.IOStreams) *cobra.Command {
+	var (
+		from     observe.Options
+		alias    string
+		since    string
+		until    string
+		before   []string
+		output   string
+		failOn   string
+		timeout  time.Duration
+		most     int64
+		enforced string
+		queries  bool
+	)
+	c := &cobra.Command{
+		Use:   "backtest FILES… --prometheus-url URL",
+		Short: "Says which alerts of some files would have fired in the past",
+		Long: `Makes the rules that the operator would make of the files, reads from Prometheus the
+raw series that these need, and evaluates the rules over the past: which alerts
+would have fired, when, for how long and how hard, and how much of each budget
+would be left. Nothing is written anywhere, and no cluster is needed.
+
+FILES are YAML files, folders of them, or - for the standard input. They hold the
+ExperienceSLOs to try, and the Touchpoints and the Journey that these cover.
+
+Alerts of the past are findings, not errors: the exit code is 0, unless --fail-on
+asks for 1.`,
+		Example: `  # What would have happened in the last 30 days.
+  kubectl journey backtest shop/*.yaml --prometheus-url http://localhost:9090
+
+  # What another target would have changed.
+  kubectl journey backtest stricter/ --compare-with shop/ --prometheus-url http://localhost:9090
+
+  # A pipeline that refuses promises which would have paged.
+  kustomize build shop | kubectl journey backtest - --since 7d --fail-on page --prometheus-url http://localhost:9090
+
+  # The pages, for a program.
+  kubectl journey backtest shop/ --prometheus-url http://localhost:9090 -o json | jq '.alerts[] | select(.severity == "page")'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			from.URL = cmp.Or(from.URL, alias)
+			if from.URL == "" {
+				return errors.New("say which Prometheus has the past: --prometheus-url http://localhost:9090, for example after kubectl port-forward -n monitoring svc/prometheus 9090")
+			}
+			if err := from.Validate(); err != nil {
+				return err
+			}
+			options := backtest.Options{MostSamples: most, Until: time.Now()}
+			options.Rules.EnforceNamespaceLabel = enforced
+			if until != "" {
+				at, err := time.Parse(time.RFC3339, until)
+				if err != nil {
+					return fmt.Errorf("--until %q is no time: write one such as 2026-03-01T09:00:00Z", until)
+				}
+				options.Until = at
+			}
+			length, err := model.ParseDuration(since)
+			if err != nil || time.Duration(length) < time.Hour || time.Duration(length) > 366*24*time.Hour {
+				return fmt.Errorf("--since %q is not between 1h and 366d: write one such as 30d or 12h", since)
+			}
+			options.Since = time.Duration(length)
+			if failOn != "" && failOn != "page" && failOn != "ticket" {
+				return fmt.Errorf("--fail-on %q: write page, or ticket, which includes pages", failOn)
+			}
+			if output != "" && output != "json" && output != "yaml" {
+				return fmt.Errorf("-o %q: write json or yaml", output)
+			}
+			if options.Objects, err = readObjects(streams.In, args); err != nil {
+				return err
+			}
+			if len(before) > 0 {
+				if options.Before, err = readObjects(streams.In, before); err != nil {
+					return fmt.Errorf("--compare-with: %w", err)
+				}
+			}
+			client, err := clientOf(from)
+			if err != nil {
+				return err
+			}
+			options.Prometheus = &backtest.Prometheus{URL: from.URL, Client: client, Timeout: timeout, QueriesOnly: queries}
+			tell, end := progressOn(streams.ErrOut)
+			options.Tell = tell
+			report, err := backtest.Run(c.Context(), options)
+			end()
+			if err != nil {
+				return err
+			}
+			if err := writeReport(streams.Out, report, output); err != nil {
+				return err
+			}
+			if failOn == "page" && report.Pages > 0 || failOn == "ticket" && report.Pages+report.Tickets > 0 {
+				return codeError{fmt.Errorf("--fail-on %s: %s", failOn, report.Summary()), exitFindings}
+			}
+			return nil
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&from.URL, "prometheus-url", "", "`address` of the Prometheus, Thanos or Mimir that has the past")
+	flags.StringVar(&alias, "prometheus", "", "")
+	_ = flags.MarkHidden("prometheus")
+	flags.StringVar(&from.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
+	flags.StringVar(&from.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
+	flags.StringVar(&from.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
+	flags.StringVar(&from.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
+	flags.StringVar(&from.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
+	flags.StringVar(&since, "since", "30d", "how far back to look, such as 12h or 30d")
+	flags.StringVar(&until, "until", "", "`time` at which the past ends, such as 2026-03-01T09:00:00Z; default: now")
+	flags.StringSliceVar(&before, "compare-with", nil, "`files` with the promises of before, to show what changes")
+	flags.StringVarP(&output, "output", "o", "", "json or yaml; default: tables")
+	flags.StringVar(&failOn, "fail-on", "", "end with exit code 1 if there is a page, or with ticket any alert")
+	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long Prometheus may take for one answer")
+	flags.Int64Var(&most, "max-samples", 300_000_000, "how many samples may be read from Prometheus")
+	flags.BoolVar(&queries, "no-remote-read", false, "get samples by queries alone; default: by remote read where Prometheus offers it, which is faster")
+	flags.StringVar(&enforced, "enforce-namespace-label", "", "the manager's flag of this name: every selector of the Touchpoints' metrics matches this `label` with the namespace")
+	return c
+}
+
+// writeReport writes a report as text, or for programs.
+func writeReport(out io.Writer, report *backtest.Report, output string) error {
+	if output == "" {
+		return report.WriteText(out)
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if output == "yaml" {
+		if text, err = yaml.JSONToYAML(text); err != nil {
+			return err
+		}
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// clientOf makes what asks Prometheus.
+func clientOf(from observe.Options) (*http.Client, error) {
+	config := promconfig.HTTPClientConfig{
+		EnableHTTP2: true,
+		// The token is for this address and no other.
+		FollowRedirects: false,
+		TLSConfig:       promconfig.TLSConfig{CAFile: from.CAFile, CertFile: from.ClientCertFile, KeyFile: from.ClientKeyFile},
+	}
+	if from.BearerTokenFile != "" {
+		config.Authorization = &promconfig.Authorization{Type: "Bearer", CredentialsFile: from.BearerTokenFile}
+	}
+	if from.Tenant != "" {
+		config.HTTPHeaders = &promconfig.Headers{Headers: map[string]promconfig.Header{"X-Scope-OrgID": {Values: []string{from.Tenant}}}}
+	}
+	client, err := promconfig.NewClientFromConfig(config, "kubectl-journey")
+	if err != nil {
+		return nil, fmt.Errorf("--prometheus-ca-file or --prometheus-client-cert-file: %w", err)
+	}
+	return client, nil
+}
+
+// progressOn shows how far things are, on a terminal only.
+func progressOn(out io.Writer) (tell func(string), end func()) {
+	file, is := out.(*os.File)
+	if !is || !term.IsTerminal(int(file.Fd())) {
+		return nil, func() {}
+	}
+	var last time.Time
+	return func(text string) {
+		if now := time.Now(); now.Sub(last) > 100*time.Millisecond {
+			last = now
+			fmt.Fprintf(out, "\r\x1b[K%s", text)
+		}
+	}, func() { fmt.Fprint(out, "\r\x1b[K") }
+}
+
+// readObjects reads the objects of files, with the defaults of the API that rules need.
+func readObjects(in io.Reader, paths []string) (*atlas.Objects, error) {
+	objects := atlas.NewObjects()
+	for _, path := range paths {
+		if path == "-" {
+			if err := readDocuments(in, "the standard input", objects); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		files := []string{path}
+		if info, err := os.Stat(path); err != nil {
+			return nil, err
+		} else if info.IsDir() {
+			if files, err = filepath.Glob(filepath.Join(path, "*.y*ml")); err != nil {
+				return nil, err
+			}
+		}
+		for _, name := range files {
+			file, err := os.Open(name)
+			if err != nil {
+				return nil, err
+			}
+			err = readDocuments(file, name, objects)
+			if err = errors.Join(err, file.Close()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return objects, nil
+}
+
+func readDocuments(in io.Reader, name string, into *atlas.Objects) error {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	documents := yamlstream.NewYAMLReader(bufio.NewReader(in))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if strings.TrimSpace(string(document)) == "" {
+			continue
+		}
+		object, _, err := decoder.Decode(document, nil, nil)
+		if runtime.IsNotRegisteredError(err) || runtime.IsMissingKind(err) {
+			continue // somebody else's
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		switch object := object.(type) {
+		case *v1alpha1.Touchpoint:
+			spec := &object.Spec
+			spec.Class, spec.Kano = cmp.Or(spec.Class, v1alpha1.ClassStandard), cmp.Or(spec.Kano, v1alpha1.KanoPerformance)
+			if spec.Probe != nil {
+				spec.Probe.Interval = cmp.Or(spec.Probe.Interval, "30s")
+			}
+			into.Touchpoints[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
+		case *v1alpha1.ExperienceSLO:
+			object.Spec.Window = cmp.Or(object.Spec.Window, "28d")
+			into.ExperienceSLOs[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
+		case *v1alpha1.Journey:
+			into.Journeys[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
+		}
+	}
+}
