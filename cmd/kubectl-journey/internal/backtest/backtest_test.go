@@ -45,6 +45,7 @@ type past struct {
 	objects    *atlas.Objects
 	history    *history.History
 	server     *localstack.Prometheus
+	dir        string
 }
 
 var shop = `
@@ -125,6 +126,7 @@ func TestMain(m *testing.M) {
 	if made != nil {
 		made.server.Stop()
 		made.history.Close()
+		os.RemoveAll(made.dir)
 	}
 	os.Exit(code)
 }
@@ -221,7 +223,7 @@ func somePast(t *testing.T) *past {
 	if p.server, err = localstack.StartPrometheus(context.Background(), localstack.PrometheusOptions{StorageDir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	made = p
+	p.dir, made = dir, p
 	return p
 }
 
