@@ -104,6 +104,10 @@ bench-operator: parts ## Measure how fast the manager serves what is applied, be
 bench-backtest: parts ## Measure how long a backtest of thirty days takes.
 	$(GO) run ./hack/bench/backtest
 
+.PHONY: bench-files
+bench-files: ## Measure how long a thousand files take to lint, render and compare, beside Sloth.
+	$(GO) run ./hack/bench/files --check
+
 .PHONY: test-crash
 test-crash: parts ## Kill gateway and databases a hundred times each, and count what was promised.
 	$(GO) test -timeout 40m -count 1 -v -run 'TestCrash$$' ./cmd/gateway -crashes 100
