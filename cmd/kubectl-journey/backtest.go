@@ -31,6 +31,7 @@ import (
 
 func backtestCommand(streams genericclioptions.IOStreams) *cobra.Command {
 	var (
+		given    fileFlags
 		from     observe.Options
 		alias    string
 		since    string
@@ -40,7 +41,6 @@ func backtestCommand(streams genericclioptions.IOStreams) *cobra.Command {
 		failOn   string
 		timeout  time.Duration
 		most     int64
-		enforced string
 		queries  bool
 	)
 	c := &cobra.Command{
@@ -77,7 +77,6 @@ asks for 1.`,
 				return err
 			}
 			options := backtest.Options{MostSamples: most, Until: time.Now()}
-			options.Rules.EnforceNamespaceLabel = enforced
 			if until != "" {
 				at, err := time.Parse(time.RFC3339, until)
 				if err != nil {
@@ -96,13 +95,17 @@ asks for 1.`,
 			if output != "" && output != "json" && output != "yaml" {
 				return fmt.Errorf("-o %q: write json or yaml", output)
 			}
-			if options.Objects, err = readObjects(streams.In, args); err != nil {
+			report, err := given.admittedFrom(c.Context(), streams, args)
+			if err != nil {
 				return err
 			}
+			options.Decisions = report.Decisions
 			if len(before) > 0 {
-				if options.Before, err = readObjects(streams.In, before); err != nil {
+				report, err := given.admittedFrom(c.Context(), streams, before)
+				if err != nil {
 					return fmt.Errorf("--compare-with: %w", err)
 				}
+				options.Before = report.Decisions
 			}
 			client, err := clientOf(from)
 			if err != nil {
@@ -111,16 +114,16 @@ asks for 1.`,
 			options.Prometheus = &backtest.Prometheus{URL: from.URL, Client: client, Timeout: timeout, QueriesOnly: queries}
 			tell, end := progressOn(streams.ErrOut)
 			options.Tell = tell
-			report, err := backtest.Run(c.Context(), options)
+			found, err := backtest.Run(c.Context(), options)
 			end()
 			if err != nil {
 				return err
 			}
-			if err := writeReport(streams.Out, report, output); err != nil {
+			if err := writeReport(streams.Out, found, output); err != nil {
 				return err
 			}
-			if failOn == "page" && report.Pages > 0 || failOn == "ticket" && report.Pages+report.Tickets > 0 {
-				return codeError{fmt.Errorf("--fail-on %s: %s", failOn, report.Summary()), exitFindings}
+			if failOn == "page" && found.Pages > 0 || failOn == "ticket" && found.Pages+found.Tickets > 0 {
+				return codeError{fmt.Errorf("--fail-on %s: %s", failOn, found.Summary()), exitFindings}
 			}
 			return nil
 		},
@@ -142,7 +145,8 @@ asks for 1.`,
 	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long Prometheus may take for one answer")
 	flags.Int64Var(&most, "max-samples", 300_000_000, "how many samples may be read from Prometheus")
 	flags.BoolVar(&queries, "no-remote-read", false, "get samples by queries alone; default: by remote read where Prometheus offers it, which is faster")
-	flags.StringVar(&enforced, "enforce-namespace-label", "", "the manager's flag of this name: every selector of the Touchpoints' metrics matches this `label` with the namespace")
+	given.add(c)
+	given.addNamespace(c)
 	return c
 }
 
@@ -199,77 +203,4 @@ func progressOn(out io.Writer) (tell func(string), end func()) {
 			fmt.Fprintf(out, "\r\x1b[K%s", text)
 		}
 	}, func() { fmt.Fprint(out, "\r\x1b[K") }
-}
-
-// readObjects reads the objects of files, with the defaults of the API that rules need.
-func readObjects(in io.Reader, paths []string) (*atlas.Objects, error) {
-	objects := atlas.NewObjects()
-	for _, path := range paths {
-		if path == "-" {
-			if err := readDocuments(in, "the standard input", objects); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		files := []string{path}
-		if info, err := os.Stat(path); err != nil {
-			return nil, err
-		} else if info.IsDir() {
-			if files, err = filepath.Glob(filepath.Join(path, "*.y*ml")); err != nil {
-				return nil, err
-			}
-		}
-		for _, name := range files {
-			file, err := os.Open(name)
-			if err != nil {
-				return nil, err
-			}
-			err = readDocuments(file, name, objects)
-			if err = errors.Join(err, file.Close()); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return objects, nil
-}
-
-func readDocuments(in io.Reader, name string, into *atlas.Objects) error {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return err
-	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
-	documents := yamlstream.NewYAMLReader(bufio.NewReader(in))
-	for {
-		document, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if strings.TrimSpace(string(document)) == "" {
-			continue
-		}
-		object, _, err := decoder.Decode(document, nil, nil)
-		if runtime.IsNotRegisteredError(err) || runtime.IsMissingKind(err) {
-			continue // somebody else's
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		switch object := object.(type) {
-		case *v1alpha1.Touchpoint:
-			spec := &object.Spec
-			spec.Class, spec.Kano = cmp.Or(spec.Class, v1alpha1.ClassStandard), cmp.Or(spec.Kano, v1alpha1.KanoPerformance)
-			if spec.Probe != nil {
-				spec.Probe.Interval = cmp.Or(spec.Probe.Interval, "30s")
-			}
-			into.Touchpoints[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
-		case *v1alpha1.ExperienceSLO:
-			object.Spec.Window = cmp.Or(object.Spec.Window, "28d")
-			into.ExperienceSLOs[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
-		case *v1alpha1.Journey:
-			into.Journeys[atlas.Key{Namespace: object.Namespace, Name: object.Name}] = object
-		}
-	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
-	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
+	"github.com/sojourn-dev/sojourn/controllers"
 	"github.com/sojourn-dev/sojourn/controllers/budget"
 	"github.com/sojourn-dev/sojourn/controllers/replay"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
@@ -29,10 +29,10 @@ import (
 
 // Options say what is tested, and on what.
 type Options struct {
-	// Objects are what the rules are made of.
-	Objects *atlas.Objects
+	// Decisions are what the operator would make of the files.
+	Decisions []*controllers.Decision
 	// Before, if not nil, are others on which the same past is tried, to compare.
-	Before *atlas.Objects
+	Before []*controllers.Decision
 	// Since is how long before Until the past begins; alerts that began before are seen
 	// as far as warmUp.
 	Since      time.Duration
@@ -40,8 +40,6 @@ type Options struct {
 	Prometheus *Prometheus
 	// MostSamples is how many samples may be fetched.
 	MostSamples int64
-	// Rules are choices of the installation.
-	Rules rules.Options
 	// Tell hears how far things are; nil: nobody does.
 	Tell func(string)
 }
@@ -75,11 +73,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}()
 	var readings []replay.Reading
 	touchpoints := map[string][]string{}
-	for _, objects := range []*atlas.Objects{o.Objects, o.Before} {
-		if objects == nil {
+	for _, decisions := range [][]*controllers.Decision{o.Decisions, o.Before} {
+		if decisions == nil {
 			continue
 		}
-		t, err := newTrial(objects, period, o.Rules)
+		t, err := newTrial(decisions, period)
 		if err != nil {
 			return nil, err
 		}
@@ -137,8 +135,8 @@ type trial struct {
 	period  replay.Span
 }
 
-func newTrial(objects *atlas.Objects, period replay.Span, options rules.Options) (*trial, error) {
-	t := &trial{plan: planOf(objects, options), period: period}
+func newTrial(decisions []*controllers.Decision, period replay.Span) (*trial, error) {
+	t := &trial{plan: planOf(decisions), period: period}
 	if t.plan.budgets == 0 {
 		text := ""
 		for _, problem := range t.plan.problems {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -26,6 +27,8 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
+	"github.com/sojourn-dev/sojourn/controllers"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/hack/history"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
@@ -90,6 +93,18 @@ spec:
   - {name: fast, latency: {threshold: 300ms, target: "95%"}}
   - {name: effort, ces: {easeShare: "80%"}}
 `
+
+// decided is what the operator would make of objects.
+func decided(objects *atlas.Objects) []*controllers.Decision {
+	decisions, err := controllers.Plan(context.Background(), controllers.Objects{
+		Journeys: slices.Collect(maps.Values(objects.Journeys)), Touchpoints: slices.Collect(maps.Values(objects.Touchpoints)),
+		ExperienceSLOs: slices.Collect(maps.Values(objects.ExperienceSLOs)),
+	}, controllers.Options{}, publish.PrometheusRules)
+	if err != nil {
+		panic(err)
+	}
+	return decisions
+}
 
 func objectsOf(t testing.TB, text string) *atlas.Objects {
 	t.Helper()
@@ -255,7 +270,7 @@ func (p *past) nativeHistogram(t *testing.T, slow func(time.Time) bool) {
 
 func (p *past) options(queriesOnly bool) Options {
 	return Options{
-		Objects: p.objects, Since: looked, Until: p.end, MostSamples: 10_000_000,
+		Decisions: decided(p.objects), Since: looked, Until: p.end, MostSamples: 10_000_000,
 		Prometheus: &Prometheus{URL: p.server.URL, Client: http.DefaultClient, QueriesOnly: queriesOnly},
 	}
 }
@@ -271,7 +286,7 @@ func (p *past) live(t *testing.T) map[string][]firing {
 	db := p.history.DB()
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 50e6, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
 		Parser: files{}.parser(), NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
-	file, err := yaml.Marshal(map[string]any{"groups": planOf(p.objects, rules.Options{}).groups})
+	file, err := yaml.Marshal(map[string]any{"groups": planOf(decided(p.objects)).groups})
 	if err != nil {
 		t.Fatal(err)
 	}

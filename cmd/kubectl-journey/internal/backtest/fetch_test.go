@@ -104,7 +104,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	closed.Close()
 	objects := objectsOf(t, shop)
 	try := func(address string, timeout time.Duration, most int64) error {
-		_, err := Run(t.Context(), Options{Objects: objects, Since: 2 * time.Hour, Until: time.Now(), MostSamples: most,
+		_, err := Run(t.Context(), Options{Decisions: decided(objects), Since: 2 * time.Hour, Until: time.Now(), MostSamples: most,
 			Prometheus: &Prometheus{URL: address, Client: http.DefaultClient, Timeout: timeout}})
 		return err
 	}
@@ -149,7 +149,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	if err := try(somePast(t).server.URL, 0, 100); err == nil || !strings.Contains(err.Error(), "more than 100 samples") || !strings.Contains(err.Error(), "--max-samples") {
 		t.Errorf("too many: %v", err)
 	}
-	if _, err := Run(t.Context(), Options{Objects: atlas.NewObjects(), Since: time.Hour, Until: time.Now()}); !errors.Is(err, ErrNoBudgets) {
+	if _, err := Run(t.Context(), Options{Decisions: decided(atlas.NewObjects()), Since: time.Hour, Until: time.Now()}); !errors.Is(err, ErrNoBudgets) {
 		t.Errorf("no objects: %v", err)
 	}
 }
