@@ -11,6 +11,7 @@ COPY go.mod go.sum ./
 COPY api api
 COPY controllers controllers
 COPY cmd cmd
+COPY config/crd config/crd
 ARG PROGRAM
 ARG VERSION=unknown
 ARG TARGETOS

@@ -68,6 +68,10 @@ bench-gateway: ## Measure how many responses a second the gateway keeps, beside 
 bench-operator: parts ## Measure how fast the manager serves what is applied, beside a bare client.
 	$(GO) run ./hack/bench/operator
 
+.PHONY: bench-files
+bench-files: ## Measure how long a thousand files take to lint, render and compare, beside Sloth.
+	$(GO) run ./hack/bench/files --check
+
 .PHONY: test-crash
 test-crash: parts ## Kill gateway and databases a hundred times each, and count what was promised.
 	$(GO) test -timeout 40m -count 1 -v -run 'TestCrash$$' ./cmd/gateway -crashes 100

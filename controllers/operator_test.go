@@ -28,6 +28,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
 )
 
 // shop is a small shop in which every kind of rule object occurs.
@@ -391,6 +392,9 @@ func TestConfigMaps(t *testing.T) {
 		}
 		return err
 	})
+	options := managerOptions()
+	options.RuleLabels = map[string]string{"release": "prometheus"}
+	asPlanned(t, namespace, options, publish.ConfigMaps)
 	names := shared
 	for name := range ownRules {
 		names = append(names, namespace+"."+name)
@@ -620,6 +624,7 @@ func TestSamples(t *testing.T) {
 		}
 		return nil
 	})
+	asPlanned(t, "shop", managerOptions(), publish.PrometheusRules)
 }
 
 func TestReferences(t *testing.T) {

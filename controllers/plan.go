@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,29 +62,21 @@ func Plan(ctx context.Context, objects Objects, options Options, form publish.Fo
 	if err != nil {
 		return nil, err
 	}
-	p := planner{
+	p := &planner{
 		catalogue: catalogue{Reader: known, namespaces: options.Namespaces},
 		options:   rules.Options{EnforceNamespaceLabel: options.EnforceNamespaceLabel},
 		format:    options.Format(), form: form, shared: newSharedRules(),
 	}
 	// What a namespace shares first: each ExperienceSLO there tells if that fails.
-	if err := p.namespaces(ctx, objects.ExperienceSLOs); err != nil {
+	if err := each(ctx, p, sharing(objects.ExperienceSLOs), p.namespace); err != nil {
 		return nil, err
 	}
-	for _, slo := range objects.ExperienceSLOs {
-		if err := p.slo(ctx, slo); err != nil {
-			return nil, err
-		}
-	}
-	for _, touchpoint := range objects.Touchpoints {
-		if err := p.touchpoint(ctx, touchpoint); err != nil {
-			return nil, err
-		}
-	}
-	for _, journey := range objects.Journeys {
-		if err := p.journey(ctx, journey); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(
+		each(ctx, p, objects.ExperienceSLOs, p.slo),
+		each(ctx, p, objects.Touchpoints, p.touchpoint),
+		each(ctx, p, objects.Journeys, p.journey),
+	); err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(p.decisions, func(a, b *Decision) int {
 		return cmp.Or(cmp.Compare(a.Source.Kind, b.Source.Kind), cmp.Compare(a.Source.Namespace, b.Source.Namespace), cmp.Compare(a.Source.Name, b.Source.Name))
@@ -100,40 +94,63 @@ type planner struct {
 	decisions []*Decision
 }
 
-func (p *planner) namespaces(ctx context.Context, slos []*v1alpha1.ExperienceSLO) error {
-	names := map[string]bool{}
-	for _, slo := range slos {
-		if p.catalogue.watched(slo.Namespace) {
-			names[slo.Namespace] = true
+// each decides about some objects, several at once, and keeps the decisions.
+func each[T any](ctx context.Context, p *planner, objects []T, decide func(context.Context, T) (*Decision, error)) error {
+	decisions := make([]*Decision, len(objects))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, object := range objects {
+		group.Go(func() (err error) {
+			decisions[i], err = decide(ctx, object)
+			return err
+		})
+	}
+	err := group.Wait()
+	for _, decision := range decisions {
+		if decision != nil {
+			p.decisions = append(p.decisions, decision)
 		}
 	}
-	r := &namespaceReconciler{catalogue: p.catalogue}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		s := &namespaceScope{name: name}
-		if err := r.load(ctx, s); err != nil {
-			return err
-		}
-		if err := r.loadJourneys(ctx, s); err != nil {
-			return err
-		}
-		r.generate(s)
-		source := publish.Source{Kind: kindNamespace, Namespace: name, Name: name}
-		if err := p.writable(source, s.objects); err != nil {
-			p.shared.note(name, err)
-		}
-		p.decisions = append(p.decisions, &Decision{Source: source, Rules: s.objects})
-	}
-	return nil
+	return err
 }
 
-func (p *planner) slo(ctx context.Context, slo *v1alpha1.ExperienceSLO) error {
+// sharing lists the namespaces of ExperienceSLOs, which have rules that they share.
+func sharing(slos []*v1alpha1.ExperienceSLO) []string {
+	names := map[string]bool{}
+	for _, slo := range slos {
+		names[slo.Namespace] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func (p *planner) namespace(ctx context.Context, name string) (*Decision, error) {
+	if !p.catalogue.watched(name) {
+		return nil, nil
+	}
+	r := &namespaceReconciler{catalogue: p.catalogue}
+	s := &namespaceScope{name: name}
+	if err := r.load(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := r.loadJourneys(ctx, s); err != nil {
+		return nil, err
+	}
+	r.generate(s)
+	source := publish.Source{Kind: kindNamespace, Namespace: name, Name: name}
+	if err := p.writable(source, s.objects); err != nil {
+		p.shared.note(name, err)
+	}
+	return &Decision{Source: source, Rules: s.objects}, nil
+}
+
+func (p *planner) slo(ctx context.Context, slo *v1alpha1.ExperienceSLO) (*Decision, error) {
 	r := &experienceSLOReconciler{catalogue: p.catalogue}
 	s := &experienceSLOScope{key: client.ObjectKeyFromObject(slo)}
 	if !p.catalogue.watched(s.key.Namespace) {
-		return nil
+		return nil, nil
 	}
 	if err := r.load(ctx, s); err != nil || s.slo == nil || s.slo.DeletionTimestamp != nil {
-		return err
+		return nil, err
 	}
 	r.generate(s)
 	d := &Decision{Source: sourceOf(kindExperienceSLO, s.key), Object: slo, Rules: s.rules.Objects, SLO: &s.rules}
@@ -141,21 +158,20 @@ func (p *planner) slo(ctx context.Context, slo *v1alpha1.ExperienceSLO) error {
 	if len(d.Rules) > 0 {
 		s.problems = append(s.problems, p.shared.problems(s.key.Namespace)...)
 	}
-	p.decide(d, s.finding())
-	return nil
+	return d.with(s.finding()), nil
 }
 
-func (p *planner) touchpoint(ctx context.Context, touchpoint *v1alpha1.Touchpoint) error {
+func (p *planner) touchpoint(ctx context.Context, touchpoint *v1alpha1.Touchpoint) (*Decision, error) {
 	r := &touchpointReconciler{
 		catalogue: p.catalogue, rules: p.options,
 		publisher: &publish.Publisher{Probes: p.form == publish.PrometheusRules},
 	}
 	s := &touchpointScope{key: client.ObjectKeyFromObject(touchpoint)}
 	if !p.catalogue.watched(s.key.Namespace) {
-		return nil
+		return nil, nil
 	}
 	if err := r.load(ctx, s); err != nil || s.touchpoint == nil || s.touchpoint.DeletionTimestamp != nil {
-		return err
+		return nil, err
 	}
 	r.check(s)
 	r.checkProbe(s)
@@ -163,21 +179,20 @@ func (p *planner) touchpoint(ctx context.Context, touchpoint *v1alpha1.Touchpoin
 	d := &Decision{Source: sourceOf(kindTouchpoint, s.key), Object: touchpoint, Rules: s.objects(), MeasuredBy: measuredBy(touchpoint)}
 	r.checkProbeKind(s)
 	s.problems = append(s.problems, p.refusal(d, adviceTouchpoint)...)
-	p.decide(d, s.finding())
-	return nil
+	return d.with(s.finding()), nil
 }
 
-func (p *planner) journey(ctx context.Context, journey *v1alpha1.Journey) error {
+func (p *planner) journey(ctx context.Context, journey *v1alpha1.Journey) (*Decision, error) {
 	r := &journeyReconciler{catalogue: p.catalogue, rules: p.options}
 	s := &journeyScope{key: client.ObjectKeyFromObject(journey)}
 	if !p.catalogue.watched(s.key.Namespace) {
-		return nil
+		return nil, nil
 	}
 	if err := r.load(ctx, s); err != nil || s.journey == nil || s.journey.DeletionTimestamp != nil {
-		return err
+		return nil, err
 	}
 	if err := r.loadTouchpoints(ctx, s); err != nil {
-		return err
+		return nil, err
 	}
 	r.check(s)
 	r.generate(s)
@@ -192,14 +207,14 @@ func (p *planner) journey(ctx context.Context, journey *v1alpha1.Journey) error 
 		}
 	}
 	s.problems = append(s.problems, p.refusal(d, adviceJourney)...)
-	p.decide(d, s.finding())
-	return nil
+	return d.with(s.finding()), nil
 }
 
-func (p *planner) decide(d *Decision, found finding) {
+// with adds what was found out.
+func (d *Decision) with(found finding) *Decision {
 	d.Problems = found.problems
 	d.Ready = readiness(nil, d.Object.GetGeneration(), found, metav1.Time{})[0]
-	p.decisions = append(p.decisions, d)
+	return d
 }
 
 // refusal is what the API server would not take.
@@ -212,12 +227,7 @@ func (p *planner) refusal(d *Decision, advice string) []rules.Problem {
 func (p *planner) writable(source publish.Source, objects []rules.Object) error {
 	var failures []error
 	for _, object := range objects {
-		var err error
-		if p.form == publish.PrometheusRules {
-			_, err = publish.PrometheusRuleJSON(p.format.PrometheusRule(source, object))
-		} else {
-			_, err = p.format.ConfigMap(source, object)
-		}
+		_, err := p.format.Text(p.form, source, object)
 		failures = append(failures, err)
 	}
 	return errors.Join(failures...)

@@ -48,7 +48,7 @@ The exit code is 0 without a change, 1 with one, and 2 if something went wrong.`
   kubectl journey diff -R config/ --from /tmp/main/config
 
   # With the rules themselves, as a unified diff.
-  kustomize build overlays/production | kubectl journey diff - --rules`,
+  kubectl kustomize overlays/production | kubectl journey diff - --rules`,
 		Args: needFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {

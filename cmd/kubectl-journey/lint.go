@@ -34,7 +34,7 @@ It exits with 1 if there is an error, and with --strict if there is a warning.`,
   kubectl journey lint -R config/
 
   # What kustomize builds.
-  kustomize build overlays/production | kubectl journey lint -
+  kubectl kustomize overlays/production | kubectl journey lint -
 
   # One team's part, which refers to touchpoints of others.
   kubectl journey lint --allow-missing team/*.yaml

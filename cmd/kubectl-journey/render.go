@@ -1,47 +1,41 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/lint"
+	"github.com/sojourn-dev/sojourn/controllers"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
-// renderings are the forms of render: the form by which the manager would write, and what
-// makes a text of one rule object.
-var renderings = map[string]struct {
-	form publish.Form
-	text func(publish.Format, publish.Source, rules.Object) ([]byte, error)
-}{
-	"prometheusrule": {publish.PrometheusRules, func(format publish.Format, source publish.Source, object rules.Object) ([]byte, error) {
-		text, err := publish.PrometheusRuleJSON(format.PrometheusRule(source, object))
-		if err != nil {
-			return nil, err
-		}
-		return yaml.JSONToYAML(text)
-	}},
-	"configmap": {publish.ConfigMaps, func(format publish.Format, source publish.Source, object rules.Object) ([]byte, error) {
-		configMap, err := format.ConfigMap(source, object)
-		if err != nil {
-			return nil, err
-		}
-		return yaml.Marshal(configMap)
-	}},
-	"rules": {publish.ConfigMaps, func(_ publish.Format, _ publish.Source, object rules.Object) ([]byte, error) {
+// renderings are the outputs of render, each with the form in which the manager would write.
+var renderings = map[string]publish.Form{
+	"prometheusrule": publish.PrometheusRules, "configmap": publish.ConfigMaps, "rules": publish.ConfigMaps,
+}
+
+// rendered is the text of a rule object. A rule file is what a ConfigMap holds.
+func rendered(output string, format publish.Format, source publish.Source, object rules.Object) ([]byte, error) {
+	if output == "rules" {
 		return publish.RuleFile(object)
-	}},
+	}
+	text, err := format.Text(renderings[output], source, object)
+	if err != nil {
+		return nil, err
+	}
+	return publish.YAML(text)
 }
 
 func renderCommand(streams genericclioptions.IOStreams) *cobra.Command {
@@ -72,11 +66,11 @@ the exit code is 1 then.`,
   kubectl journey render -R config/ --rule-labels release=prometheus --enforce-namespace-label namespace`,
 		Args: needFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			rendering, known := renderings[output]
+			form, known := renderings[output]
 			if !known {
 				return fmt.Errorf("-o %s is none of prometheusrule, rules, configmap", output)
 			}
-			_, report, err := given.check(c.Context(), args, streams.In, rendering.form)
+			_, report, err := given.check(c.Context(), args, streams.In, form)
 			if err != nil {
 				return err
 			}
@@ -87,32 +81,16 @@ the exit code is 1 then.`,
 			if !report.Admitted() {
 				return codeError{errors.New("nothing is rendered of what admission would refuse"), exitFindings}
 			}
-			var sink func(publish.Source, rules.Object, []byte) error
-			var end func() error
-			switch {
-			case folder != "":
-				sink, end = intoFolder(folder)
-			case output == "rules":
-				sink, end = asOneFile(streams.Out)
-			default:
-				sink, end = asStream(streams.Out)
+			made, err := renderAll(output, given.operator.Format(), objectsOf(report.Decisions, output == "rules" && folder == ""))
+			if err != nil {
+				return err
 			}
-			for _, decision := range report.Decisions {
-				for _, object := range decision.Rules {
-					text, err := rendering.text(given.operator.Format(), decision.Source, object)
-					var tooLarge *publish.TooLargeError
-					if errors.As(err, &tooLarge) {
-						continue // the decision tells
-					}
-					if err == nil {
-						err = sink(decision.Source, object, text)
-					}
-					if err != nil {
-						return err
-					}
-				}
+			if folder != "" {
+				err = intoFolder(folder, made)
+			} else {
+				err = asStream(streams.Out, made, output == "rules")
 			}
-			if err := end(); err != nil {
+			if err != nil {
 				return err
 			}
 			if len(complaints) > 0 {
@@ -128,6 +106,54 @@ the exit code is 1 then.`,
 	return c
 }
 
+// rule is a rule object with its text.
+type rule struct {
+	source publish.Source
+	object rules.Object
+	text   []byte
+}
+
+// objectsOf lists the rule objects of decisions. If all shall go into one file, in which the
+// names of groups must differ, and there are several namespaces, the names begin with theirs.
+func objectsOf(decisions []*controllers.Decision, oneFile bool) []*rule {
+	var made []*rule
+	namespaces := map[string]bool{}
+	for _, decision := range decisions {
+		for _, object := range decision.Rules {
+			made = append(made, &rule{source: decision.Source, object: object})
+			namespaces[decision.Source.Namespace] = true
+		}
+	}
+	if oneFile && len(namespaces) > 1 {
+		for _, r := range made {
+			r.object.Groups = slices.Clone(r.object.Groups)
+			for i := range r.object.Groups {
+				r.object.Groups[i].Name = r.source.Namespace + "." + r.object.Groups[i].Name
+			}
+		}
+	}
+	return made
+}
+
+// renderAll makes the texts of rule objects, several at once. Objects that are too large
+// have none: their decisions tell.
+func renderAll(output string, format publish.Format, made []*rule) ([]*rule, error) {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, r := range made {
+		group.Go(func() (err error) {
+			r.text, err = rendered(output, format, r.source, r.object)
+			var tooLarge *publish.TooLargeError
+			if errors.As(err, &tooLarge) {
+				return nil
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.DeleteFunc(made, func(r *rule) bool { return r.text == nil }), err
+}
+
 func errorsOf(findings []lint.Finding) []lint.Finding {
 	var found []lint.Finding
 	for _, finding := range findings {
@@ -139,53 +165,31 @@ func errorsOf(findings []lint.Finding) []lint.Finding {
 }
 
 // intoFolder writes each rule object into a file of its own.
-func intoFolder(folder string) (func(publish.Source, rules.Object, []byte) error, func() error) {
-	made := os.MkdirAll(folder, 0o777)
-	return func(source publish.Source, object rules.Object, text []byte) error {
-		if made != nil {
-			return made
-		}
-		return os.WriteFile(filepath.Join(folder, source.Namespace+"."+object.Name+".yaml"), text, 0o666)
-	}, func() error { return made }
-}
-
-// asStream writes YAML documents one after the other.
-func asStream(out io.Writer) (func(publish.Source, rules.Object, []byte) error, func() error) {
-	first := true
-	return func(_ publish.Source, _ rules.Object, text []byte) error {
-		if !first {
-			text = append([]byte("---\n"), text...)
-		}
-		first = false
-		_, err := out.Write(text)
+func intoFolder(folder string, made []*rule) error {
+	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
-	}, func() error { return nil }
-}
-
-// asOneFile puts the groups of all rule objects into one rule file. In a file the names of
-// groups must differ: where there are several namespaces, they begin with theirs.
-func asOneFile(out io.Writer) (func(publish.Source, rules.Object, []byte) error, func() error) {
-	var all []monitoringv1.RuleGroup
-	var from []string
-	return func(source publish.Source, object rules.Object, _ []byte) error {
-			for _, group := range object.Groups {
-				all, from = append(all, group), append(from, source.Namespace)
-			}
-			return nil
-		}, func() error {
-			if len(all) == 0 {
-				return nil
-			}
-			if len(slices.Compact(slices.Sorted(slices.Values(from)))) > 1 {
-				for i := range all {
-					all[i].Name = from[i] + "." + all[i].Name
-				}
-			}
-			text, err := publish.RuleFile(rules.Object{Groups: all})
-			if err != nil {
-				return err
-			}
-			_, err = io.Copy(out, bytes.NewReader(text))
+	}
+	for _, r := range made {
+		if err := os.WriteFile(filepath.Join(folder, r.source.Namespace+"."+r.object.Name+".yaml"), r.text, 0o666); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// asStream writes rule objects one after the other: as YAML documents, or as one rule file,
+// in which the list of groups goes on.
+func asStream(out io.Writer, made []*rule, oneFile bool) error {
+	w := bufio.NewWriter(out)
+	for i, r := range made {
+		text := r.text
+		switch {
+		case i > 0 && oneFile:
+			text = bytes.TrimPrefix(text, []byte("groups:\n"))
+		case i > 0:
+			w.WriteString("---\n")
+		}
+		w.Write(text)
+	}
+	return w.Flush()
 }

@@ -19,16 +19,16 @@ import (
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 )
 
-// PrometheusRule is the PrometheusRule that holds a rule object, without an owner.
-func (f Format) PrometheusRule(source Source, object rules.Object) *monitoringv1.PrometheusRule {
+// prometheusRule is the PrometheusRule that holds a rule object, without an owner.
+func (f Format) prometheusRule(source Source, object rules.Object) *monitoringv1.PrometheusRule {
 	return &monitoringv1.PrometheusRule{
 		ObjectMeta: metav1.ObjectMeta{Name: object.Name, Namespace: source.Namespace, Labels: f.labels(source, nil)},
 		Spec:       monitoringv1.PrometheusRuleSpec{Groups: object.Groups},
 	}
 }
 
-// PrometheusRuleJSON is what is applied of a PrometheusRule.
-func PrometheusRuleJSON(want *monitoringv1.PrometheusRule) ([]byte, error) {
+// prometheusRuleJSON is what is applied of a PrometheusRule.
+func prometheusRuleJSON(want *monitoringv1.PrometheusRule) ([]byte, error) {
 	metadata := map[string]any{
 		"name": want.Name, "namespace": want.Namespace, "labels": want.Labels,
 	}
@@ -46,7 +46,7 @@ func PrometheusRuleJSON(want *monitoringv1.PrometheusRule) ([]byte, error) {
 }
 
 func (p *Publisher) writePrometheusRule(ctx context.Context, source Source, owner client.Object, object rules.Object) error {
-	want := p.PrometheusRule(source, object)
+	want := p.prometheusRule(source, object)
 	if owner != nil {
 		// Blocking the owner's deletion would take a right over owners, and nothing
 		// is lost if an owner goes before its rules.
@@ -104,7 +104,7 @@ func owned(live, want client.Object) bool {
 }
 
 func (p *Publisher) applyPrometheusRule(ctx context.Context, want *monitoringv1.PrometheusRule) error {
-	text, err := PrometheusRuleJSON(want)
+	text, err := prometheusRuleJSON(want)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -85,6 +86,19 @@ type Format struct {
 	ConfigMapLabels map[string]string
 	// RulesNamespace is where ConfigMaps are written.
 	RulesNamespace string
+}
+
+// Text is what is applied of a rule object, as JSON, but for its owner. An error says that
+// it is too large, or cannot be written at all.
+func (f Format) Text(form Form, source Source, object rules.Object) ([]byte, error) {
+	if form == PrometheusRules {
+		return prometheusRuleJSON(f.prometheusRule(source, object))
+	}
+	configMap, err := f.configMap(source, object)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(configMap)
 }
 
 // Publisher writes rule objects in one form.

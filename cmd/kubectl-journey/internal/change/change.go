@@ -4,6 +4,7 @@ package change
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/pmezard/go-difflib/difflib"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/controllers"
@@ -232,9 +232,13 @@ func textsOf(decisions []*controllers.Decision, format publish.Format) (map[clie
 	texts, count := map[client.ObjectKey]string{}, 0
 	for _, decision := range decisions {
 		for _, object := range decision.Rules {
-			text, err := publish.PrometheusRuleJSON(format.PrometheusRule(decision.Source, object))
-			if text == nil {
-				return nil, 0, err // too large ones are texts all the same
+			text, err := format.Text(publish.PrometheusRules, decision.Source, object)
+			var tooLarge *publish.TooLargeError
+			if errors.As(err, &tooLarge) {
+				continue // which is one of the problems
+			}
+			if err != nil {
+				return nil, 0, err
 			}
 			texts[client.ObjectKey{Namespace: decision.Source.Namespace, Name: object.Name}] = string(text)
 			for _, group := range object.Groups {
@@ -250,7 +254,7 @@ func unified(key client.ObjectKey, before, after string) (string, error) {
 		if text == "" {
 			return nil, nil
 		}
-		written, err := yaml.JSONToYAML([]byte(text))
+		written, err := publish.YAML([]byte(text))
 		return slices.Collect(strings.Lines(string(written))), err
 	}
 	a, err := lines(before)

@@ -30,7 +30,7 @@ func (c *Changes) WriteText(out io.Writer) error {
 		fmt.Fprintf(&b, "%s rules %s/%s\n", signs[object.Change], object.Namespace, object.Name)
 	}
 	if len(c.Objects) > 0 {
-		fmt.Fprintf(&b, "%d rules, %d now\n", c.RulesAfter, c.RulesBefore)
+		fmt.Fprintf(&b, "rules in all: %d → %d\n", c.RulesBefore, c.RulesAfter)
 	}
 	for _, object := range c.Objects {
 		b.WriteString(object.Diff)

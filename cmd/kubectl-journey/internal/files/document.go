@@ -48,7 +48,7 @@ type Document struct {
 	node *yaml.Node
 }
 
-// Kind, Namespace and Name are those of the object, empty where they are not texts.
+// Kind is the kind of the object, empty where it is no text; likewise the others.
 func (d *Document) Kind() string { return text(d.Fields, "kind") }
 
 // APIVersion is the group and version of the object.
@@ -74,14 +74,17 @@ func text(fields map[string]any, field string) string {
 // spec.objectives[0].ces: its value, or its name where the value has fields of its own. Of
 // a path that is not there it finds as much as there is.
 func (d *Document) At(path string) Position {
-	node, _ := d.find(path)
-	return d.position(node)
+	field, value := d.find(path)
+	if value != nil && value.Kind == yaml.ScalarNode {
+		return d.position(value)
+	}
+	return d.position(field)
 }
 
-// Has tells whether a field is written in the file.
-func (d *Document) Has(path string) bool {
-	_, whole := d.find(path)
-	return whole
+// AtField finds the name of a field by its path.
+func (d *Document) AtField(path string) Position {
+	field, _ := d.find(path)
+	return d.position(field)
 }
 
 // AtItem finds the item of a list that is a name, or whose name is it; without one the
@@ -94,23 +97,21 @@ func (d *Document) position(node *yaml.Node) Position {
 	return Position{File: d.file, Line: node.Line + d.line, Column: node.Column}
 }
 
-// find goes along a path, and returns the last node met, and whether that is the whole way.
-func (d *Document) find(path string) (*yaml.Node, bool) {
-	at, value := d.node, d.node
+// find goes along a path, and returns the name of the field at its end, or of the last
+// that is there, and the value of the former.
+func (d *Document) find(path string) (field, value *yaml.Node) {
+	field, value = d.node, d.node
 	for _, part := range split(path) {
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
 		}
 		key, child := step(value, part)
 		if child == nil {
-			return at, false
+			return field, nil
 		}
-		at, value = key, child
+		field, value = key, child
 	}
-	if value.Kind == yaml.ScalarNode && value.Line > 0 {
-		at = value
-	}
-	return at, true
+	return field, value
 }
 
 // split takes a path apart. What is in brackets is one part, whatever it holds.

@@ -237,7 +237,7 @@ func (l *linter) admitOne(ctx context.Context, document *files.Document) (admitt
 		} else {
 			parent = ""
 		}
-		say(document.At(path), reasonUnknownField, path, fmt.Sprintf("there is no field %s", path), known.instead(parent, name))
+		say(document.AtField(path), reasonUnknownField, path, fmt.Sprintf("there is no field %s", path), known.instead(parent, name))
 	}
 	for _, problem := range known.admit(ctx, object) {
 		at := strings.TrimPrefix(problem.Field, "<nil>")

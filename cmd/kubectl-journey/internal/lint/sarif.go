@@ -3,6 +3,7 @@ package lint
 import (
 	"encoding/json"
 	"io"
+	"net/url"
 	"path/filepath"
 	"slices"
 )
@@ -31,7 +32,7 @@ func WriteSARIF(out io.Writer, findings []Finding, version string) error {
 		}
 		results[i] = sarifResult{
 			RuleID: finding.Reason, RuleIndex: slices.Index(reasons, finding.Reason), Level: finding.Level, Message: sarifText{text},
-			Locations: []sarifLocation{{sarifPlace{ArtifactLocation: sarifArtifact{filepath.ToSlash(finding.File)}}}},
+			Locations: []sarifLocation{{sarifPlace{ArtifactLocation: sarifArtifact{(&url.URL{Path: filepath.ToSlash(finding.File)}).String()}}}},
 		}
 		if finding.Line > 0 {
 			results[i].Locations[0].PhysicalLocation.Region = &sarifRegion{finding.Line, max(1, finding.Column)}
