@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,6 +23,9 @@ const (
 	release = "sojourn"
 	system  = "sojourn-system"
 )
+
+// installation is how many steps there are without which the rest makes no sense.
+const installation = 6
 
 // test is one run of all steps.
 type test struct {
@@ -72,14 +76,17 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"kustomize", t.kustomize},
 	}
 	if installOnly {
-		steps = steps[:6]
+		steps = steps[:installation]
 	}
-	for _, s := range steps {
-		if err := t.step(ctx, s.name, s.do); err != nil {
-			return err
+	var errs []error
+	for i, s := range steps {
+		err := t.step(ctx, s.name, s.do)
+		errs = append(errs, err)
+		if err != nil && (i < installation || ctx.Err() != nil) {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (t *test) startCluster(ctx context.Context) (seen string, err error) {

@@ -55,7 +55,7 @@ func TestBinaryFromAssets(t *testing.T) {
 }
 
 func TestBinaryUnknown(t *testing.T) {
-	if _, err := Binary(t.Context(), "kubelet"); err == nil || !strings.Contains(err.Error(), EtcdBinary) {
+	if _, err := Binary(t.Context(), "kube-nothing"); err == nil || !strings.Contains(err.Error(), EtcdBinary) {
 		t.Errorf("want an error that lists the names, got %v", err)
 	}
 }
