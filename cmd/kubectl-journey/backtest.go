@@ -31,17 +31,17 @@ import (
 
 func backtestCommand(streams genericclioptions.IOStreams) *cobra.Command {
 	var (
-		given    fileFlags
-		from     observe.Options
-		alias    string
-		since    string
-		until    string
-		before   []string
-		output   string
-		failOn   string
-		timeout  time.Duration
-		most     int64
-		queries  bool
+		given   fileFlags
+		from    observe.Options
+		alias   string
+		since   string
+		until   string
+		before  []string
+		output  string
+		failOn  string
+		timeout time.Duration
+		most    int64
+		queries bool
 	)
 	c := &cobra.Command{
 		Use:   "backtest FILES… --prometheus-url URL",

@@ -30,8 +30,7 @@ func exportCommand(streams genericclioptions.IOStreams) *cobra.Command {
 }
 
 func exportMermaidCommand(streams genericclioptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
-	var files []string
+	from := objectFlags{kube: genericclioptions.NewConfigFlags(true)}
 	var declared bool
 	c := &cobra.Command{
 		Use:   "mermaid NAME",
@@ -49,7 +48,7 @@ where none was. An imported journey that nobody changed then gives back what was
   kubectl journey export mermaid online-purchase -f shop.yaml --declared`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			objects, namespace, err := objectsOf(c.Context(), kube, streams.In, files)
+			objects, namespace, err := from.load(c.Context(), streams)
 			if err != nil {
 				return err
 			}
@@ -67,10 +66,9 @@ where none was. An imported journey that nobody changed then gives back what was
 			_, err = fmt.Fprint(streams.Out, text)
 			return err
 		},
-		ValidArgsFunction: completeNames(kube, "journeys", ""),
+		ValidArgsFunction: completeNames(from.kube, "journeys", ""),
 	}
-	addKubeFlags(c, kube)
-	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "files or folders with the objects, - for standard input (default: the cluster is asked)")
+	from.add(c)
 	c.Flags().BoolVar(&declared, "declared", false, "the scores that were drawn, not those that customers cause")
 	return c
 }

@@ -21,24 +21,6 @@ func run(t *testing.T, in string, args ...string) (out, errOut string, err error
 	return stdout.String(), stderr.String(), err
 }
 
-// golden compares with a file of testdata; UPDATE=1 writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wanted, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(wanted), got); diff != "" {
-		t.Errorf("%s, which UPDATE=1 writes anew:\n%s", path, diff)
-	}
-}
-
 // TestImportMermaid holds what is printed of a diagram, and that it can be printed back.
 func TestImportMermaid(t *testing.T) {
 	drawing, err := os.ReadFile("testdata/purchase.mmd")

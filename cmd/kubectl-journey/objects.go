@@ -4,38 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/kustomize/kyaml/kio"
-	"sigs.k8s.io/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/reach"
+	"github.com/sojourn-dev/sojourn/controllers"
 )
 
-// objectsOf loads the objects of files, or, if there are none, those of the namespace in the
-// cluster that the flags mean; and says which namespace that is.
-func objectsOf(ctx context.Context, kube *genericclioptions.ConfigFlags, in io.Reader, files []string) (*atlas.Objects, string, error) {
-	namespace, chosen, err := kube.ToRawKubeConfigLoader().Namespace()
-	if len(files) > 0 {
+// objectFlags are those of commands that take objects from files, or else from a cluster.
+type objectFlags struct {
+	kube  *genericclioptions.ConfigFlags
+	files []string
+}
+
+func (f *objectFlags) add(c *cobra.Command) {
+	addKubeFlags(c, f.kube)
+	c.Flags().StringSliceVarP(&f.files, "filename", "f", nil, "files or folders with the objects, - for standard input (default: the cluster is asked)")
+}
+
+// load reads the objects of the files, or, if none is named, those of the namespace in the
+// cluster; and says which namespace that is, if one is meant.
+func (f *objectFlags) load(ctx context.Context, streams genericclioptions.IOStreams) (*atlas.Objects, string, error) {
+	namespace, chosen, err := f.kube.ToRawKubeConfigLoader().Namespace()
+	if len(f.files) > 0 {
 		// Files need no kubeconfig.
 		if err != nil || !chosen {
 			namespace = ""
 		}
-		objects, err := objectsInFiles(in, files)
-		return objects, namespace, err
+		given := fileFlags{namespace: namespace, allowMissing: true, recursive: true}
+		report, err := given.admittedFrom(ctx, streams, f.files)
+		if err != nil {
+			return nil, "", err
+		}
+		return inAtlas(report.Objects), namespace, nil
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	config, err := kube.ToRESTConfig()
+	config, err := f.kube.ToRESTConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, "", errors.New("there is no kubeconfig: set KUBECONFIG or --kubeconfig, or name files by -f")
 	}
@@ -50,68 +61,20 @@ func objectsOf(ctx context.Context, kube *genericclioptions.ConfigFlags, in io.R
 	return objects, namespace, err
 }
 
-// objectsInFiles reads the three kinds; what else there is, is passed over. A folder means
-// its .yaml, .yml and .json files.
-func objectsInFiles(in io.Reader, names []string) (*atlas.Objects, error) {
+// inAtlas sorts objects by their names.
+func inAtlas(objects controllers.Objects) *atlas.Objects {
 	found := atlas.NewObjects()
-	for _, name := range names {
-		files := []string{name}
-		if folder, err := os.Stat(name); name != "-" && err == nil && folder.IsDir() {
-			files = nil
-			err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
-				if extension := filepath.Ext(path); err == nil && !entry.IsDir() && (extension == ".yaml" || extension == ".yml" || extension == ".json") {
-					files = append(files, path)
-				}
-				return err
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-		for _, file := range files {
-			text, err := readInput(in, file)
-			if err != nil {
-				return nil, err
-			}
-			if err := addObjects(found, text); err != nil {
-				return nil, fmt.Errorf("%s: %w", file, err)
-			}
-		}
+	for _, journey := range objects.Journeys {
+		found.Journeys[client.ObjectKeyFromObject(journey)] = journey
 	}
-	return found, nil
-}
-
-func addObjects(found *atlas.Objects, text string) error {
-	// It takes lists apart, too.
-	nodes, err := (&kio.ByteReader{Reader: strings.NewReader(text), OmitReaderAnnotations: true}).Read()
-	if err != nil {
-		return err
+	for _, touchpoint := range objects.Touchpoints {
+		found.Touchpoints[client.ObjectKeyFromObject(touchpoint)] = touchpoint
 	}
-	for _, node := range nodes {
-		if node.GetApiVersion() != v1alpha1.GroupVersion.String() {
-			continue
-		}
-		object, err := node.String()
-		if err != nil {
-			return err
-		}
-		key := atlas.Key{Namespace: node.GetNamespace(), Name: node.GetName()}
-		switch node.GetKind() {
-		case "Journey":
-			found.Journeys[key] = &v1alpha1.Journey{}
-			err = yaml.Unmarshal([]byte(object), found.Journeys[key])
-		case "Touchpoint":
-			found.Touchpoints[key] = &v1alpha1.Touchpoint{}
-			err = yaml.Unmarshal([]byte(object), found.Touchpoints[key])
-		case "ExperienceSLO":
-			found.ExperienceSLOs[key] = &v1alpha1.ExperienceSLO{}
-			err = yaml.Unmarshal([]byte(object), found.ExperienceSLOs[key])
-		}
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", node.GetKind(), node.GetName(), err)
-		}
+	for _, slo := range objects.ExperienceSLOs {
+		found.ExperienceSLOs[client.ObjectKeyFromObject(slo)] = slo
 	}
-	return nil
+	found.NamespaceLabels = objects.NamespaceLabels
+	return found
 }
 
 // named finds the key of an object by name: of the namespace, or, in files, of the only

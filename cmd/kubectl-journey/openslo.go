@@ -115,8 +115,7 @@ func leftOut(findings []openslo.Finding, partial bool) error {
 }
 
 func exportOpenSLOCommand(streams genericclioptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
-	var files []string
+	from := objectFlags{kube: genericclioptions.NewConfigFlags(true)}
 	var output string
 	var partial bool
 	c := &cobra.Command{
@@ -139,7 +138,7 @@ on what customers answer (CES, CSAT, NPS), alert tiers, sample floors, native hi
 			if !ok || gateKinds[kind] == "" {
 				return fmt.Errorf("%q: write xslo/NAME or journey/NAME", args[0])
 			}
-			objects, namespace, err := objectsOf(c.Context(), kube, streams.In, files)
+			objects, namespace, err := from.load(c.Context(), streams)
 			if err != nil {
 				return err
 			}
@@ -158,9 +157,8 @@ on what customers answer (CES, CSAT, NPS), alert tiers, sample floors, native hi
 			return leftOut(made.Findings, partial)
 		},
 	}
-	c.ValidArgsFunction = completeKindNames(kube)
-	addKubeFlags(c, kube)
-	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "files or folders with the objects, - for standard input (default: the cluster is asked)")
+	c.ValidArgsFunction = completeKindNames(from.kube)
+	from.add(c)
 	c.Flags().BoolVar(&partial, "partial", false, "end with 0 although something is left out")
 	c.Flags().StringVarP(&output, "output", "o", "yaml", "yaml, json, or report: what cannot be said, as JSON")
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json", "report"}, cobra.ShellCompDirectiveNoFileComp))
