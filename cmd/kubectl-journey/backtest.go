@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -9,22 +8,15 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/yaml"
 
-	"github.com/sojourn-dev/sojourn/api/v1alpha1"
-	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/backtest"
 	"github.com/sojourn-dev/sojourn/controllers/observe"
 )

@@ -9,6 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/files"
+	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/lint"
+	"github.com/sojourn-dev/sojourn/controllers/publish"
 )
 
 // run types a command line, with some standard input.
@@ -36,7 +40,7 @@ func TestImportMermaid(t *testing.T) {
 		if format == "name" {
 			continue
 		}
-		file := filepath.Join(t.TempDir(), "objects."+format)
+		file := filepath.Join(t.TempDir(), "report.Objects."+format)
 		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -63,11 +67,15 @@ func TestImportMermaid(t *testing.T) {
 	}
 	// The comments are YAML, too, once they are none any more.
 	next := strings.NewReplacer("\n# ", "\n", "\n  # Next", "\n  # Next", "\n  # ", "\n  ").Replace(out)
-	objects, err := objectsInFiles(strings.NewReader(strings.ReplaceAll(next, "\nNext", "\n# Next")), []string{"-"})
-	if err != nil || len(objects.ExperienceSLOs) != 1 || len(objects.Touchpoints) != 4 {
+	set, err := files.Read([]string{"-"}, false, strings.NewReader(strings.ReplaceAll(next, "\nNext", "\n# Next")))
+	if err != nil {
 		t.Fatal(err, next)
 	}
-	for key, touchpoint := range objects.Touchpoints {
+	report, err := lint.Check(t.Context(), set, lint.Options{Namespace: "shop", AllowMissing: true, Form: publish.PrometheusRules})
+	if err != nil || !report.Admitted() || len(report.Objects.ExperienceSLOs) != 1 || len(report.Objects.Touchpoints) != 4 {
+		t.Fatal(err, next)
+	}
+	for key, touchpoint := range report.Objects.Touchpoints {
 		if touchpoint.Spec.Probe == nil || touchpoint.Spec.Survey == nil || touchpoint.Spec.Owner == nil {
 			t.Error(key, "lacks what the comments offer")
 		}
@@ -86,7 +94,7 @@ func TestImportMistakes(t *testing.T) {
 		{"", "open none.mmd: no such file or directory", exitTrouble, []string{"import", "mermaid", "none.mmd"}},
 		{"journey\nA: 1", "there is no output \"xml\": write -o yaml, json or name", exitTrouble, []string{"import", "mermaid", "-", "-o", "xml"}},
 		{"journey\nA: 1", "--name Day!: a lowercase RFC 1123 label must", exitTrouble, []string{"import", "mermaid", "-", "--name", "Day!"}},
-		{"", "there is no Journey day in the files", exitTrouble, []string{"export", "mermaid", "day", "-f", "-"}},
+		{"", "there is no Journey, Touchpoint or ExperienceSLO in these files; name other files, or folders with -R", exitTrouble, []string{"export", "mermaid", "day", "-f", "-"}},
 	} {
 		out, _, err := run(t, each.in, each.args...)
 		if err == nil || !strings.HasPrefix(err.Error(), each.wanted) || exitCode(err) != each.code || out != "" {

@@ -36,7 +36,7 @@ func (f *objectFlags) load(ctx context.Context, streams genericclioptions.IOStre
 		if err != nil || !chosen {
 			namespace = ""
 		}
-		given := fileFlags{namespace: namespace, allowMissing: true, recursive: true}
+		given := fileFlags{namespace: namespace, allowMissing: true, recursive: true, operator: controllers.Options{RulesNamespace: "sojourn-system"}}
 		report, err := given.admittedFrom(ctx, streams, f.files)
 		if err != nil {
 			return nil, "", err

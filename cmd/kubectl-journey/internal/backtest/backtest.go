@@ -73,10 +73,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}()
 	var readings []replay.Reading
 	touchpoints := map[string][]string{}
-	for _, decisions := range [][]*controllers.Decision{o.Decisions, o.Before} {
-		if decisions == nil {
-			continue
-		}
+	tried := [][]*controllers.Decision{o.Decisions}
+	if o.Before != nil {
+		tried = append(tried, o.Before)
+	}
+	for _, decisions := range tried {
 		t, err := newTrial(decisions, period)
 		if err != nil {
 			return nil, err
