@@ -252,13 +252,11 @@ func random(r *rand.Rand) *Diagram {
 		"journey", "title ", "section ", "accTitle:", "accDescr {", "---", "\"", "'", "<br/>", "style x:", "-", "_", "🙂",
 	}
 	text := func() string {
-		for {
-			var made strings.Builder
-			for range 1 + r.IntN(6) {
-				made.WriteString(pieces[r.IntN(len(pieces))])
-			}
-			return made.String()
+		var made strings.Builder
+		for range 1 + r.IntN(6) {
+			made.WriteString(pieces[r.IntN(len(pieces))])
 		}
+		return made.String()
 	}
 	maybe := func() string {
 		if r.IntN(2) == 0 {
