@@ -375,10 +375,15 @@ func (p *prober) metricsHandler() http.Handler {
 	})
 }
 
+// readyz: whoever is ready can be relied on. A disruption budget, which asks for nothing
+// else, would let the last owner of the touchpoints go before its successor probes them.
 func (p *prober) readyz(w http.ResponseWriter, _ *http.Request) {
 	err := p.watcher.Ready()
 	if err == nil && p.members != nil {
 		err = p.members.Ready()
+		if err == nil && p.members.Joining() {
+			err = fmt.Errorf("others probe until the series of this prober were scraped twice, at most %s", p.FirstRunDelay)
+		}
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -155,7 +155,7 @@ func somePast(t *testing.T) *past {
 	// Long windows are added up every half an hour, by a Prometheus some minutes after it, by a
 	// backtest at once. Soon after it, the one would be half an hour behind the other.
 	const phase = 20 * time.Minute
-	p := &past{end: time.Now().Add(-time.Minute-phase).Truncate(30*time.Minute).Add(phase), objects: objectsOf(t, shop)}
+	p := &past{end: time.Now().Add(-time.Minute - phase).Truncate(30 * time.Minute).Add(phase), objects: objectsOf(t, shop)}
 	p.start = p.end.Add(-long)
 	var err error
 	if p.history, err = history.Open(p.start, p.end); err != nil {

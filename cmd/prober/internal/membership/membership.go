@@ -186,6 +186,13 @@ func (m *Membership) Ready() error {
 	return errors.New("the Leases of the probers have not been read yet")
 }
 
+// Joining tells whether the others probe what will be this prober's: it is not a full member
+// yet, and somebody else is.
+func (m *Membership) Joining() bool {
+	known := m.share.Load()
+	return known != nil && known.joining
+}
+
 func (m *Membership) leaseName() string { return "sojourn-prober-" + m.Location + "-" + m.Name }
 
 // renew writes our own Lease.

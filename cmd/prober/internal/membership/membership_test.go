@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -182,4 +183,17 @@ func TestOutage(t *testing.T) {
 	// Reading goes well, writing does not: for the others it may be the same.
 	g.pass(t, patience+renewEvery, nil, "a", "b")
 	g.pass(t, 10*time.Minute, nil, "a", "b")
+}
+
+// TestJoining: whoever is not a full member yet can be relied on only if nobody else is one.
+func TestJoining(t *testing.T) {
+	for owners, joining := range map[string]bool{"": false, "a": true, "a b": false, "b": false} {
+		m := New(Options{Name: "b", Changed: func() {}, Log: slog.New(slog.DiscardHandler)})
+		if owners != "" {
+			m.decide(strings.Fields(owners))
+		}
+		if m.Joining() != joining {
+			t.Errorf("beside the owners %q, Joining is %v", owners, !joining)
+		}
+	}
 }
