@@ -27,8 +27,8 @@ type Image struct {
 
 // The cluster's own images.
 const (
-	pauseImage = "docker.io/local/pause:1"
-	dnsImage   = "docker.io/local/coredns:1"
+	pauseImage = "images.test/local/pause:1"
+	dnsImage   = "images.test/local/coredns:1"
 )
 
 // parts are the folders that Prepare found or made, for Start.

@@ -32,7 +32,7 @@ func prepare(ctx context.Context, folder string) error {
 			return err
 		}
 		// The operator names the path of its reloader.
-		images = append(images, cluster.Image{Name: "docker.io/local/" + name + ":1", Program: path, Entrypoint: "/bin/" + name})
+		images = append(images, cluster.Image{Name: "images.test/local/" + name + ":1", Program: path, Entrypoint: "/bin/" + name})
 	}
 	if _, err := localstack.Binary(ctx, localstack.HelmBinary); err != nil {
 		return err
@@ -43,7 +43,7 @@ func prepare(ctx context.Context, folder string) error {
 	}
 	for _, name := range ourPrograms {
 		images = append(images, cluster.Image{
-			Name:    "docker.io/local/sojourn-" + name + ":" + previousTag,
+			Name:    "images.test/local/sojourn-" + name + ":" + previousTag,
 			Program: filepath.Join(old, "bin", name), Certificates: true,
 		})
 	}
@@ -56,7 +56,7 @@ func prepare(ctx context.Context, folder string) error {
 		if err := cluster.Build(ctx, ".", currentTag, program, pkg); err != nil {
 			return err
 		}
-		images = append(images, cluster.Image{Name: "docker.io/local/" + name, Program: program, Certificates: true})
+		images = append(images, cluster.Image{Name: "images.test/local/" + name, Program: program, Certificates: true})
 	}
 	if err := copyOperatorManifests(ctx, folder); err != nil {
 		return err

@@ -510,7 +510,7 @@ func (t *test) kustomize(ctx context.Context) (string, error) {
 	}
 	text := fmt.Sprintf("resources: [%s/default, %s/prometheus]\nimages:\n", config, config)
 	for _, name := range ourPrograms {
-		text += fmt.Sprintf("- {name: sojourn-%s, newName: docker.io/local/sojourn-%s, newTag: %s}\n", name, name, currentTag)
+		text += fmt.Sprintf("- {name: sojourn-%s, newName: images.test/local/sojourn-%s, newTag: %s}\n", name, name, currentTag)
 	}
 	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 		return "", err
