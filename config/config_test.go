@@ -4,6 +4,7 @@ package config_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -427,7 +428,9 @@ func TestWorkloads(t *testing.T) {
 			if !selects(t, w.selector, w.template.Labels) {
 				t.Errorf("selector %v does not match its template's labels %v", w.selector, w.template.Labels)
 			}
-			if want := "sojourn-" + container.Name + ":"; !strings.HasPrefix(container.Image, want) {
+			// The pages are a part of kubectl journey.
+			image := map[string]string{"ui": "journey"}[container.Name]
+			if want := "sojourn-" + cmp.Or(image, container.Name) + ":"; !strings.HasPrefix(container.Image, want) {
 				t.Errorf("image %s: where images come from is the user's choice, want %s…", container.Image, want)
 			}
 			// Help comes after the flags before it were understood, values included.
