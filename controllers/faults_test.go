@@ -23,6 +23,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
@@ -214,9 +215,13 @@ func TestWatchesAreCutOff(t *testing.T) {
 	startManagerOf(t, cluster, cutOff, watching(namespace))
 	apply(t, namespace, manyTouchpoints(10))
 	for i := range 8 {
-		slo := get[v1alpha1.ExperienceSLO](t, namespace, "part-2")
-		slo.Spec.Objectives[0].Availability.Target = v1alpha1.Percentage(fmt.Sprintf("99.%d%%", i+1))
-		if err := api.Update(t.Context(), slo); err != nil {
+		// The manager may write the status in between.
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			slo := get[v1alpha1.ExperienceSLO](t, namespace, "part-2")
+			slo.Spec.Objectives[0].Availability.Target = v1alpha1.Percentage(fmt.Sprintf("99.%d%%", i+1))
+			return api.Update(t.Context(), slo)
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 4 {

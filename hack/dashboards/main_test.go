@@ -233,8 +233,9 @@ func TestSeries(t *testing.T) {
 // each panel asks, at the time of the last sample and over the last hours.
 func TestPrometheusAnswers(t *testing.T) {
 	read := samples(t)
-	end := time.Now().Truncate(15 * time.Minute)
-	past := &story.Past{Start: end.Add(-5 * time.Hour), End: end, Samples: read, Seed: 4}
+	// At another time of the day other customers answer, or none do where few are asked.
+	end := time.Now().Truncate(24 * time.Hour)
+	past := &story.Past{Start: end.Add(-8 * time.Hour), End: end, Samples: read, Seed: 4}
 	past.Responses = story.NewCustomers(read, 4, "past").Past(past.Start, past.End)
 	h, err := history.Open(past.Start, past.End)
 	if err != nil {
