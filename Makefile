@@ -55,13 +55,16 @@ unit: parts ## All tests, the data race detector on where goroutines meet.
 # The story mostly waits for alerts, and the others run beside it.
 	$(MAKE) --no-print-directory -j 2 story others
 
+# Parts that compute and little else: under the race detector they take minutes.
+LONE := internal/(mermaid|openslo|picture|terminal|backtest)
+
 .PHONY: story others
 story:
 	$(GO) test -timeout 30m ./hack/e2e
 others:
-	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$')
+	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$') $$($(GO) list ./cmd/... | grep -E '$(LONE)')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
-	$(GO) test -timeout 30m $(RACE) ./cmd/...
+	$(GO) test -timeout 30m $(RACE) $$($(GO) list ./cmd/... | grep -vE '$(LONE)')
 # What these read lies outside of their modules, where go test sees no change.
 	for module in chart gitops image openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,17 +201,19 @@ func TestWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				changes := make(chan struct{}, 1)
-				now, seen := each.turns[0].to, each.turns[0].to
+				var now, seen atomic.Bool
+				now.Store(each.turns[0].to)
+				seen.Store(each.turns[0].to)
 				ended := make(chan struct{})
 				go func() {
 					defer close(ended)
 					for i, next := range each.turns[1:] {
 						time.Sleep(next.after)
-						now = next.to
+						now.Store(next.to)
 						if each.cached && i == len(each.turns)-2 {
 							return
 						}
-						seen = now
+						seen.Store(next.to)
 						select {
 						case changes <- struct{}{}:
 						default:
@@ -219,9 +222,9 @@ func TestWait(t *testing.T) {
 				}()
 				begin := time.Now()
 				verdict, held, late, err := each.patience.Wait(t.Context(), changes, func(_ context.Context, anew bool) (Verdict, error) {
-					state := seen
+					state := seen.Load()
 					if anew {
-						state = now
+						state = now.Load()
 					}
 					if state == good {
 						return Verdict{}, nil
