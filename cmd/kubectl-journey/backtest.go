@@ -2,20 +2,16 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
-	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/backtest"
 	"github.com/sojourn-dev/sojourn/controllers/observe"
@@ -99,7 +95,7 @@ asks for 1.`,
 				}
 				options.Before = report.Decisions
 			}
-			client, err := clientOf(from)
+			client, err := from.HTTPClient("kubectl-journey")
 			if err != nil {
 				return err
 			}
@@ -124,11 +120,7 @@ asks for 1.`,
 	flags.StringVar(&from.URL, "prometheus-url", "", "`address` of the Prometheus, Thanos or Mimir that has the past")
 	flags.StringVar(&alias, "prometheus", "", "")
 	_ = flags.MarkHidden("prometheus")
-	flags.StringVar(&from.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
-	flags.StringVar(&from.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
-	flags.StringVar(&from.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
-	flags.StringVar(&from.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
-	flags.StringVar(&from.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
+	addPrometheusAccess(flags, &from)
 	flags.StringVar(&since, "since", "30d", "how far back to look, such as 12h or 30d")
 	flags.StringVar(&until, "until", "", "`time` at which the past ends, such as 2026-03-01T09:00:00Z; default: now")
 	flags.StringSliceVar(&before, "compare-with", nil, "`files` with the promises of before, to show what changes")
@@ -147,39 +139,7 @@ func writeReport(out io.Writer, report *backtest.Report, output string) error {
 	if output == "" {
 		return report.WriteText(out)
 	}
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	text = append(text, '\n')
-	if output == "yaml" {
-		if text, err = yaml.JSONToYAML(text); err != nil {
-			return err
-		}
-	}
-	_, err = out.Write(text)
-	return err
-}
-
-// clientOf makes what asks Prometheus.
-func clientOf(from observe.Options) (*http.Client, error) {
-	config := promconfig.HTTPClientConfig{
-		EnableHTTP2: true,
-		// The token is for this address and no other.
-		FollowRedirects: false,
-		TLSConfig:       promconfig.TLSConfig{CAFile: from.CAFile, CertFile: from.ClientCertFile, KeyFile: from.ClientKeyFile},
-	}
-	if from.BearerTokenFile != "" {
-		config.Authorization = &promconfig.Authorization{Type: "Bearer", CredentialsFile: from.BearerTokenFile}
-	}
-	if from.Tenant != "" {
-		config.HTTPHeaders = &promconfig.Headers{Headers: map[string]promconfig.Header{"X-Scope-OrgID": {Values: []string{from.Tenant}}}}
-	}
-	client, err := promconfig.NewClientFromConfig(config, "kubectl-journey")
-	if err != nil {
-		return nil, fmt.Errorf("--prometheus-ca-file or --prometheus-client-cert-file: %w", err)
-	}
-	return client, nil
+	return printAs(out, output, report)
 }
 
 // progressOn shows how far things are, on a terminal only.

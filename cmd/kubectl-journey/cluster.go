@@ -12,6 +12,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/atlas"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/reach"
+	"github.com/sojourn-dev/sojourn/controllers/observe"
 )
 
 // clusterFlags are those of commands that use a cluster: as whom, and where series and
@@ -34,16 +35,21 @@ func addClusterFlags(c *cobra.Command) *clusterFlags {
 	f := &clusterFlags{kube: genericclioptions.NewConfigFlags(true)}
 	from, prometheus := pflag.NewFlagSet("sources", pflag.ContinueOnError), &f.options.Prometheus
 	from.StringVar(&prometheus.URL, "prometheus-url", "", "`address` of Prometheus; default: what the ConfigMap sojourn-endpoints names, through the API server")
-	from.StringVar(&prometheus.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
-	from.StringVar(&prometheus.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
-	from.StringVar(&prometheus.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
-	from.StringVar(&prometheus.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
-	from.StringVar(&prometheus.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
+	addPrometheusAccess(from, prometheus)
 	from.StringVar(&f.options.GatewayURL, "gateway-url", "", "`address` of the gateway, for comments; default: what the ConfigMap sojourn-endpoints names, through the API server")
 	from.StringVar(&f.tokenFile, "gateway-token-file", "", "`file` with one of the readTokens of a survey source; default: $SOJOURN_GATEWAY_TOKEN")
 	from.StringVar(&f.options.Namespace, "sojourn-namespace", "sojourn-system", "`namespace` of the ConfigMap sojourn-endpoints")
 	addFlagGroups(c, from, f.kube)
 	return f
+}
+
+// addPrometheusAccess adds the flags of how a Prometheus is asked, under the manager's names.
+func addPrometheusAccess(flags *pflag.FlagSet, prometheus *observe.Options) {
+	flags.StringVar(&prometheus.BearerTokenFile, "prometheus-bearer-token-file", "", "`file` with the token for it")
+	flags.StringVar(&prometheus.CAFile, "prometheus-ca-file", "", "`file` with the certificates, in PEM, that its own is checked against; default: the system's")
+	flags.StringVar(&prometheus.ClientCertFile, "prometheus-client-cert-file", "", "`file` with the certificate to show to it, in PEM")
+	flags.StringVar(&prometheus.ClientKeyFile, "prometheus-client-key-file", "", "`file` with that certificate's key, in PEM")
+	flags.StringVar(&prometheus.Tenant, "prometheus-tenant", "", "`name` of the tenant, sent as X-Scope-OrgID, for Mimir and the like")
 }
 
 func addFlagGroups(c *cobra.Command, sources *pflag.FlagSet, kube *genericclioptions.ConfigFlags) {
