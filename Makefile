@@ -67,6 +67,7 @@ others:
 	$(GO) test -timeout 30m $(RACE) $$($(GO) list ./cmd/... | grep -vE '$(LONE)')
 # What these read lies outside of their modules, where go test sees no change.
 	for module in chart gitops image openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
+	$(MAKE) --no-print-directory test-chart
 
 .PHONY: parts
 parts: ## Build etcd, Kubernetes, Prometheus and Alertmanager into the user's cache, once.

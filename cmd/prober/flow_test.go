@@ -244,7 +244,7 @@ probe:
 	stranger, viewer := account("thief", "stranger"), account("shop", "viewer")
 	create(&rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "viewer"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sojourn-viewer"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sojourn-touchpoint-viewer"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "shop", Name: "viewer"}},
 	})
 	if status, text := page(nil, ""); status != http.StatusUnauthorized {

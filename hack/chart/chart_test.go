@@ -89,10 +89,33 @@ func add(t *testing.T, found objects, document string) {
 	found[key] = object
 }
 
-// build renders a kustomization.
-func build(t *testing.T, folder string) objects {
+// build renders kustomizations together, with components.
+func build(t *testing.T, folders []string, components ...string) objects {
 	t.Helper()
-	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(kustomize, folder))
+	dir := t.TempDir()
+	whole := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+	for field, folders := range map[string][]string{"resources": folders, "components": components} {
+		var paths []string
+		for _, folder := range folders {
+			there, err := filepath.Abs(filepath.Join(kustomize, folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if there, err = filepath.Rel(dir, there); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, there)
+		}
+		whole[field] = paths
+	}
+	written, err := yaml.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), written, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,16 +155,56 @@ func at(object any, path ...string) any {
 
 // TestSameAsKustomize: whoever installs by Helm has what others have.
 func TestSameAsKustomize(t *testing.T) {
-	got, _, err := template(t, values{"serviceMonitors": values{"enabled": true}, "ui": values{"enabled": true}, "dashboards": values{"enabled": true}, "networkPolicies": values{"enabled": true}})
-	if err != nil {
-		t.Fatal(err)
+	for name, test := range map[string]struct {
+		set                 values
+		folders, components []string
+	}{
+		"default": {nil, []string{"default"}, nil},
+		"all that one can see": {
+			values{"serviceMonitors": values{"enabled": true}, "ui": values{"enabled": true}, "dashboards": values{"enabled": true}, "networkPolicies": values{"enabled": true}},
+			[]string{"default", "ui", "prometheus", "grafana", "network"}, nil,
+		},
+		"several of each": {
+			values{"manager": values{"replicas": 2}, "prober": values{"replicas": 2}, "gateway": values{"replicas": 2, "databaseSecret": "gateway-database"}},
+			[]string{"default"}, []string{"replicas", "postgresql"},
+		},
+		"annotations": {values{"scrapeAnnotations": values{"enabled": true}}, []string{"default"}, []string{"annotations"}},
+		"annotations, with PostgreSQL": {
+			values{"scrapeAnnotations": values{"enabled": true}, "gateway": values{"replicas": 2, "databaseSecret": "gateway-database"}},
+			[]string{"default"}, []string{"postgresql", "annotations"},
+		},
+		"values of Secrets": {values{"prober": values{"valuesNamespaces": []any{"shop"}}}, []string{"values"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := template(t, test.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := build(t, test.folders, test.components...)
+			// Helm makes the release's namespace itself.
+			delete(want, "Namespace  sojourn-system")
+			compare(t, got, want)
+		})
 	}
-	want := build(t, "default")
-	for _, more := range []string{"ui", "prometheus", "grafana", "network"} {
-		maps.Copy(want, build(t, more))
-	}
-	// Helm makes the release's namespace itself.
-	delete(want, "Namespace  sojourn-system")
+	t.Run("sources of answers", func(t *testing.T) {
+		got, _, err := template(t, values{"gateway": values{"sourceNamespaces": []any{"shop"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.DeleteFunc(got, func(key string, _ values) bool { return !strings.Contains(key, " shop ") })
+		// This one is applied with --namespace.
+		want := objects{}
+		for _, object := range build(t, []string{"sources"}) {
+			object["metadata"].(values)["namespace"] = "shop"
+			add(t, want, text(t, object))
+		}
+		compare(t, got, want)
+	})
+}
+
+// compare wants the same objects of the chart as of kustomize.
+func compare(t *testing.T, got, want objects) {
+	t.Helper()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		if got[key] == nil {
 			t.Errorf("the chart lacks %s", key)
@@ -227,6 +290,7 @@ func TestValues(t *testing.T) {
 		manager = "Deployment sojourn-system sojourn-manager"
 		prober  = "Deployment sojourn-system sojourn-prober"
 		gateway = "StatefulSet sojourn-system sojourn-gateway"
+		several = "Deployment sojourn-system sojourn-gateway"
 		kind    = "CustomResourceDefinition  touchpoints.sojourn.dev"
 	)
 	for name, test := range map[string]struct {
@@ -304,8 +368,19 @@ func TestValues(t *testing.T) {
 			"RoleBinding bank sojourn-gateway-sources": `"subjects":[{"kind":"ServiceAccount","name":"sojourn-gateway","namespace":"sojourn-system"}]`,
 		}},
 		"PostgreSQL": {values{"gateway": values{"databaseSecret": "database", "replicas": 2}}, map[string]string{
-			gateway: `{"name":"SOJOURN_DATABASE","valueFrom":{"secretKeyRef":{"key":"url","name":"database"}}}`,
+			several: `{"name":"SOJOURN_DATABASE","valueFrom":{"secretKeyRef":{"key":"url","name":"database"}}}`, gateway: "",
 		}},
+		"never fewer than asked for":          {values{"gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"strategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}}`}},
+		"flags of a gateway on PostgreSQL":    {values{"namespaces": []any{"shop"}, "gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"args":["--namespaces=shop"]`}},
+		"no flags of a gateway on PostgreSQL": {values{"gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"containers":[{"env":[`}},
+		"no Deployment with SQLite":           {nil, map[string]string{several: "", gateway: `"args":["--database=/var/lib/sojourn/gateway.db"]`}},
+		"annotations": {values{"scrapeAnnotations": values{"enabled": true}}, map[string]string{
+			prober:  `"annotations":{"prometheus.io/path":"/metrics","prometheus.io/port":"8080","prometheus.io/scheme":"http","prometheus.io/scrape":"true"}`,
+			gateway: `"prometheus.io/port":"9464"`,
+			// Without the token that it wants, it would only be a target that is down.
+			manager: `"template":{"metadata":{"labels":{`,
+		}},
+		"no annotations": {nil, map[string]string{prober: `"template":{"metadata":{"labels":{`, gateway: `"template":{"metadata":{"labels":{`}},
 		"endpoints": {values{"prometheus": values{"url": "http://prometheus.monitoring.svc:9090", "tenant": "shop"}}, map[string]string{
 			"ConfigMap sojourn-system sojourn-endpoints": `"data":{"gateway":"http://sojourn-gateway.sojourn-system.svc","prometheus":"http://prometheus.monitoring.svc:9090","prometheusTenant":"shop"}`,
 		}},
@@ -369,19 +444,20 @@ func TestValues(t *testing.T) {
 // TestMistakes: the schema says which value is wrong.
 func TestMistakes(t *testing.T) {
 	for want, set := range map[string]values{
-		"/prober/location":             {"prober": values{"location": "EU west"}},
-		"/manager/replicas":            {"manager": values{"replicas": "two"}},
-		"/namespaces/0":                {"namespaces": []any{"Shop"}},
-		"/gateway/storage/size":        {"gateway": values{"storage": values{"size": "much"}}},
-		"'probe' not allowed":          {"probe": values{}},
-		"/image/pullPolicy":            {"image": values{"pullPolicy": "Sometimes"}},
-		"/serviceMonitors/enabled":     {"serviceMonitors": values{"enabled": "yes"}},
-		"/manager/extraArgs/0":         {"manager": values{"extraArgs": []any{"log-level=debug"}}},
-		"/prometheus/url":              {"prometheus": values{"url": "prometheus:9090"}},
-		"/prometheus/secret":           {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
-		"/prometheus/interval":         {"prometheus": values{"interval": "often"}},
-		"/manager/ruleLabels/level":    {"manager": values{"ruleLabels": values{"level": 1}}},
-		"needs a PostgreSQL database":  {"gateway": values{"replicas": 2}},
+		"/prober/location":          {"prober": values{"location": "EU west"}},
+		"/manager/replicas":         {"manager": values{"replicas": "two"}},
+		"/namespaces/0":             {"namespaces": []any{"Shop"}},
+		"/gateway/storage/size":     {"gateway": values{"storage": values{"size": "much"}}},
+		"'probe' not allowed":       {"probe": values{}},
+		"/image/pullPolicy":         {"image": values{"pullPolicy": "Sometimes"}},
+		"/serviceMonitors/enabled":  {"serviceMonitors": values{"enabled": "yes"}},
+		"/manager/extraArgs/0":      {"manager": values{"extraArgs": []any{"log-level=debug"}}},
+		"/prometheus/url":           {"prometheus": values{"url": "prometheus:9090"}},
+		"/prometheus/secret":        {"prometheus": values{"url": "https://mimir", "caKey": "ca.crt"}},
+		"/prometheus/interval":      {"prometheus": values{"interval": "often"}},
+		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
+		"/gateway/replicas': value must be one of 0, 1, 'more only if gateway.databaseSecret names":           {"gateway": values{"replicas": 2}},
+		"/serviceMonitors/enabled': value must be one of false, 'true only without scrapeAnnotations.enabled": {"serviceMonitors": values{"enabled": true}, "scrapeAnnotations": values{"enabled": true}},
 		"/networkPolicies/metricsFrom": {"networkPolicies": values{"metricsFrom": []any{"monitoring"}}},
 		"/dashboards/namespace":        {"dashboards": values{"namespace": "Grafana"}},
 		"/gateway/sourceNamespaces/0":  {"gateway": values{"sourceNamespaces": []any{"*"}}},
@@ -421,21 +497,40 @@ func TestAnotherRelease(t *testing.T) {
 
 // TestNotes says what to do next, and only that.
 func TestNotes(t *testing.T) {
-	const tokens, upgrade = "create secret generic survey-tool", "--set serviceMonitors.enabled=true"
+	const (
+		tokens   = "create secret generic survey-tool"
+		upgrade  = "--set serviceMonitors.enabled=true"
+		right    = "kubectl create clusterrolebinding sojourn-metrics-reader --clusterrole=sojourn-metrics-reader --serviceaccount="
+		annotate = "honor_labels: true"
+		address  = "--set prometheus.url="
+		sources  = "--set 'gateway.sourceNamespaces={shop}'"
+	)
 	for name, test := range map[string]struct {
-		set             values
-		tokens, upgrade bool
+		set  values
+		want []string
 	}{
-		"defaults":   {nil, true, true},
-		"no gateway": {values{"gateway": values{"enabled": false}}, false, true},
-		"scraped":    {values{"serviceMonitors": values{"enabled": true}}, true, false},
+		"defaults":      {nil, []string{tokens, upgrade, address, sources}},
+		"no gateway":    {values{"gateway": values{"enabled": false}}, []string{upgrade, address}},
+		"scraped":       {values{"serviceMonitors": values{"enabled": true}}, []string{tokens, right, address, sources}},
+		"by annotation": {values{"scrapeAnnotations": values{"enabled": true}}, []string{tokens, annotate, address, sources}},
+		"nothing left": {values{
+			"serviceMonitors": values{"enabled": true}, "prometheus": values{"url": "http://prometheus:9090"}, "gateway": values{"sourceNamespaces": []any{"bank"}},
+		}, []string{tokens, right}},
 	} {
 		_, notes, err := template(t, test.set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(notes, tokens) != test.tokens || strings.Contains(notes, upgrade) != test.upgrade {
-			t.Errorf("%s:\n%s", name, notes)
+		for _, part := range []string{tokens, upgrade, right, annotate, address, sources} {
+			if slices.Contains(test.want, part) != strings.Contains(notes, part) {
+				t.Errorf("%s: %q is there: %v\n%s", name, part, strings.Contains(notes, part), notes)
+			}
+		}
+		// Whatever the values: how to see whether all is well.
+		for _, command := range []string{"rollout status deployment/sojourn-manager", "kubectl apply --server-side -f -", "kubectl get experience -n default", "kubectl journey status -n default"} {
+			if !strings.Contains(notes, command) {
+				t.Errorf("%s: no %q\n%s", name, command, notes)
+			}
 		}
 	}
 }

@@ -26,6 +26,7 @@ func TestRestricted(t *testing.T) {
 		"PostgreSQL": {"gateway": values{"databaseSecret": "database", "replicas": 2}},
 		"access to Prometheus": {"prometheus": values{"url": "https://mimir", "secret": "access", "caKey": "ca.crt"},
 			"image": values{"pullSecrets": []any{"pull"}}, "nodeSelector": values{"disk": "fast"}},
+		"web pages": {"ui": values{"enabled": true}},
 	} {
 		got, _, err := template(t, set)
 		if err != nil {
@@ -53,7 +54,11 @@ func TestRestricted(t *testing.T) {
 				t.Error("the standard allows anything")
 			}
 		}
-		if pods != 3 {
+		want := 3
+		if at(set, "ui", "enabled") == true {
+			want++
+		}
+		if pods != want {
 			t.Errorf("%s: %d kinds of Pods", name, pods)
 		}
 	}

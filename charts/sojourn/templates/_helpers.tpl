@@ -68,3 +68,14 @@ capabilities: {drop: [ALL]}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
+
+{{/* Tell a Prometheus that looks for annotations of Pods. Takes (list . port). */}}
+{{- define "sojourn.scrapeAnnotations" -}}
+{{- if (first .).Values.scrapeAnnotations.enabled -}}
+annotations:
+  prometheus.io/scrape: "true"
+  prometheus.io/scheme: http
+  prometheus.io/port: {{ last . | quote }}
+  prometheus.io/path: /metrics
+{{- end -}}
+{{- end -}}
