@@ -174,6 +174,11 @@ func TestInstall(t *testing.T) {
 			}
 		}
 	})
+	t.Run("config/postgresql", func(t *testing.T) {
+		changeToPostgreSQL(t, api)
+		warned.none(t)
+	})
+	t.Run("config/annotations", func(t *testing.T) { foundByAnnotations(t, cluster, api) })
 	// Where the namespace shop is, with its samples.
 	t.Run("documentation", func(t *testing.T) { documentation(t, cluster, api) })
 }

@@ -342,7 +342,8 @@ func TestDocumentationBlocks(t *testing.T) {
 // documentation checks blocks of yaml and sh on a cluster where config/default is installed.
 func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Client) {
 	startManager(t, cluster.RESTConfig())
-	samples := render(t, "samples")
+	// What each page begins with, whatever those before have made of it.
+	installed := append(render(t, "default"), render(t, "samples")...)
 	kubectl, err := localstack.Binary(t.Context(), localstack.KubectlBinary)
 	if err != nil {
 		t.Fatal(err)
@@ -369,7 +370,7 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 			if err := api.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(shopNamespace)); err != nil {
 				t.Fatal(err)
 			}
-			for _, object := range samples {
+			for _, object := range installed {
 				if err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl"), client.ForceOwnership); err != nil {
 					t.Fatal(err)
 				}

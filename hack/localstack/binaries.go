@@ -99,7 +99,7 @@ var programs = []program{
 		name: CoreDNSBinary, folder: "coredns", pkg: ".", origin: "github.com/coredns/coredns", clusterOnly: true,
 	}, {
 		name: HelmBinary, folder: "helm", pkg: "helm.sh/helm/v4/cmd/helm", origin: "helm.sh/helm/v4",
-		ldflags: helmVersion, clusterOnly: true,
+		ldflags: helmVersion, onDemand: true,
 	}, {
 		// Without remove_all_sd every cloud's client library is compiled in, which
 		// takes three times as long; static and file discovery stay.
