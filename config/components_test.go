@@ -68,7 +68,7 @@ func compose(t *testing.T, components ...string) []*unstructured.Unstructured {
 // installed, the gateway with SQLite.
 func changeToPostgreSQL(t *testing.T, api client.Client) {
 	key := client.ObjectKey{Namespace: systemNamespace, Name: "sojourn-gateway"}
-	applyTwice(t, api, compose(t, "replicas", "postgresql", "annotations"))
+	applyTwice(t, api, compose(t, "replicas", "postgresql"))
 	// As docs/howto/scale-out.md says.
 	if err := api.Delete(t.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}); err != nil {
 		t.Fatal(err)
@@ -119,13 +119,17 @@ func podsOf(t *testing.T, api client.Client) []corev1.Pod {
 // server: by the job of docs/howto/without-prometheus-operator.md that looks for annotations,
 // and the one of prometheus/scrape-config.yaml that it wants beside it.
 func foundByAnnotations(t *testing.T, cluster *localstack.ControlPlane, api client.Client) {
-	pods := podsOf(t, api)
-	for i, pod := range pods {
-		// What a kubelet would say.
+	for i, w := range workloads(t, compose(t, "postgresql", "annotations")) {
+		pod := &corev1.Pod{ObjectMeta: w.template.ObjectMeta, Spec: w.template.Spec}
+		pod.Namespace, pod.Name = systemNamespace, "scraped-"+w.container().Name
+		if err := api.Create(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		// What a kubelet would say. Pods without an address are not scraped.
 		before := pod.DeepCopy()
 		pod.Status.Phase, pod.Status.PodIP = corev1.PodRunning, fmt.Sprintf("10.0.0.%d", i+1)
 		pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}}
-		if err := api.Status().Patch(t.Context(), &pod, client.MergeFrom(before)); err != nil {
+		if err := api.Status().Patch(t.Context(), pod, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +153,7 @@ func foundByAnnotations(t *testing.T, cluster *localstack.ControlPlane, api clie
 	if len(jobs) != 2 {
 		t.Fatalf("there are %d jobs", len(jobs))
 	}
-	want := map[string]int{"http :8080/metrics": 2, "http :9464/metrics": 2, "https :8443/metrics": 2}
+	want := map[string]int{"http :8080/metrics": 1, "http :9464/metrics": 1, "https :8443/metrics": 1}
 	eventually(t, 30*time.Second, func() error {
 		found := map[string]int{}
 		for _, job := range jobs {

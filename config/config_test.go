@@ -154,6 +154,11 @@ func TestInstall(t *testing.T) {
 	// it is never created.
 	t.Run("pods", func(t *testing.T) { podsAppear(t, api) })
 	t.Run("rights", func(t *testing.T) { rightsSuffice(t, api) })
+	t.Run("config/postgresql", func(t *testing.T) {
+		changeToPostgreSQL(t, api)
+		warned.none(t)
+	})
+	t.Run("config/annotations", func(t *testing.T) { foundByAnnotations(t, cluster, api) })
 	t.Run("config/samples", func(t *testing.T) {
 		applyTwice(t, api, render(t, "samples"))
 		mergesToNothing(t, api, render(t, "samples"))
@@ -174,11 +179,6 @@ func TestInstall(t *testing.T) {
 			}
 		}
 	})
-	t.Run("config/postgresql", func(t *testing.T) {
-		changeToPostgreSQL(t, api)
-		warned.none(t)
-	})
-	t.Run("config/annotations", func(t *testing.T) { foundByAnnotations(t, cluster, api) })
 	// Where the namespace shop is, with its samples.
 	t.Run("documentation", func(t *testing.T) { documentation(t, cluster, api) })
 }
