@@ -518,6 +518,9 @@ func TestServiceMonitors(t *testing.T) {
 			if !endpoint.HonorLabels || endpoint.Interval != "30s" {
 				t.Errorf("%s: honorLabels %v, interval %q", monitor.Name, endpoint.HonorLabels, endpoint.Interval)
 			}
+			if endpoint.Scheme.String() != "https" || endpoint.BearerTokenFile == "" {
+				t.Errorf("%s would be refused: %s with the token %q", monitor.Name, endpoint.Scheme, endpoint.BearerTokenFile)
+			}
 			for _, service := range services {
 				if service.Namespace != monitor.Namespace || !selects(t, &monitor.Spec.Selector, service.Labels) {
 					continue
@@ -659,8 +662,8 @@ func TestScrapeConfig(t *testing.T) {
 		}
 	}
 	if want := (map[string]int{
-		"gateway metrics http " + systemNamespace:  1,
-		"prober metrics http " + systemNamespace:   1,
+		"gateway metrics https " + systemNamespace:  1,
+		"prober metrics https " + systemNamespace:   1,
 		"manager metrics https " + systemNamespace: 1,
 	}); !maps.Equal(scraped, want) {
 		t.Errorf("scraped: %v, want %v", scraped, want)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -117,6 +119,38 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 	t.Cleanup(func() { _ = kubernetes.Delete(context.Background(), withNPS) })
 	eventually(t, "the series do not come back", func() bool { return len(scrape(t, g.metricsAddress, "shop")) == 7+11 })
 	expect("the same Touchpoint, after a restart")
+}
+
+// TestMetricsSecure: totals are for those who may get /metrics, and how the gateway is for
+// everybody.
+func TestMetricsSecure(t *testing.T) {
+	plane, _ := controlPlane(t)
+	g, _ := inProcess(t, func(o *options) {
+		o.config, o.database, o.metricsSecure = plane.RESTConfig(), filepath.Join(t.TempDir(), "gateway.db"), true
+	})
+	unverified := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	for _, ask := range []struct {
+		path, token string
+		want        int
+	}{
+		{"/healthz", "", 200}, {"/readyz", "", 200}, {"/metrics", "", 401}, {"/metrics", "made-up", 401},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+g.metricsAddress+ask.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ask.token != "" {
+			request.Header.Set("Authorization", "Bearer "+ask.token)
+		}
+		eventually(t, fmt.Sprintf("%s with %q is not answered by %d", ask.path, ask.token, ask.want), func() bool {
+			response, err := unverified.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			return response.StatusCode == ask.want
+		})
+	}
 }
 
 // TestRetention: what came longer ago than a Touchpoint keeps it goes, from either store;

@@ -25,13 +25,16 @@ import (
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/series"
 	"github.com/sojourn-dev/sojourn/cmd/gateway/internal/sqlite"
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
+	"github.com/sojourn-dev/sojourn/cmd/internal/signin"
 )
 
 type options struct {
 	listenAddress  string
 	metricsAddress string
-	database       string
-	namespaces     []string
+	// metricsSecure asks the API server who may get /metrics.
+	metricsSecure bool
+	database      string
+	namespaces    []string
 	// sourceNamespaces are where Secrets of sources lie.
 	sourceNamespaces []string
 	// trustedProxies are networks whose X-Forwarded-For is believed.
@@ -149,18 +152,31 @@ func (g *gateway) listenMetrics() error {
 	paths := http.NewServeMux()
 	paths.HandleFunc("/healthz", g.healthz)
 	paths.HandleFunc("/readyz", g.readyz)
-	paths.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
+	var metrics http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if metrics := g.metrics.Load(); metrics != nil {
 			(*metrics).ServeHTTP(w, r)
 			return
 		}
 		http.Error(w, "there are no totals to show: "+(*g.closed.Load()).Error(), http.StatusServiceUnavailable)
 	})
+	if g.options.metricsSecure {
+		reviewer, err := signin.ForCluster(g.options.config)
+		if err != nil {
+			return err
+		}
+		metrics = reviewer.Metrics(metrics, g.options.log)
+	}
+	paths.Handle("/metrics", metrics)
 	listener, err := net.Listen("tcp", g.options.metricsAddress)
 	if err != nil {
 		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
 	g.metricsAddress = listener.Addr().String()
+	if g.options.metricsSecure {
+		if listener, err = process.Encrypt(listener); err != nil {
+			return err
+		}
+	}
 	g.metricsServer = g.server(paths)
 	g.group.Go(func() error { return serve(g.metricsServer, listener) })
 	return nil

@@ -112,6 +112,7 @@ namespaces of --source-namespaces.`,
 	flags := command.Flags()
 	flags.StringVar(&options.listenAddress, "listen-address", options.listenAddress, "address that takes responses")
 	flags.StringVar(&options.metricsAddress, "metrics-bind-address", options.metricsAddress, "address of /metrics, /healthz and /readyz")
+	flags.BoolVar(&options.metricsSecure, "metrics-secure", false, "serve --metrics-bind-address over TLS, and /metrics only to those whom the API server lets get /metrics")
 	flags.StringVar(&options.database, "database", options.database, "path of the SQLite database, whose folder must exist and belong to one gateway alone; or the URL of a PostgreSQL database, which several may share. A URL with a password belongs into the variable SOJOURN_DATABASE, which takes precedence")
 	flags.StringSliceVar(&options.namespaces, "namespaces", nil, "namespaces whose Touchpoints are served, separated by commas (default all)")
 	flags.StringSliceVar(&options.sourceNamespaces, "source-namespaces", nil, "namespaces whose Secrets of type sojourn.dev/survey-source say who may deliver, separated by commas; the gateway needs the right to list and watch Secrets there (default: those of the variable SOJOURN_SOURCE_NAMESPACES, else none, which leaves the survey pages)")

@@ -22,8 +22,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/process"
@@ -194,15 +192,11 @@ func (o *uiOptions) serveOthers(ctx context.Context, cluster *clusterFlags, opti
 	if err != nil {
 		return err
 	}
-	tokens, err := authentication.NewForConfig(config)
+	reviewer, err := signin.ForCluster(config)
 	if err != nil {
 		return err
 	}
-	access, err := authorization.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	gate := &web.SignIn{Reviewer: signin.New(tokens.TokenReviews(), access.SubjectAccessReviews())}
+	gate := &web.SignIn{Reviewer: reviewer}
 	encryption := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	if o.userHeader != "" {
 		if gate.Proxy, err = o.proxy(encryption); err != nil {

@@ -123,7 +123,7 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "sojourn-system"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "thief"}})
-	for _, file := range []string{"prober_role.yaml", "user_roles.yaml"} {
+	for _, file := range []string{"prober_role.yaml", "user_roles.yaml", "metrics_reader_role.yaml"} {
 		apply(t, api, "../../config/rbac/"+file)
 	}
 	apply(t, api, "../../config/values/values_role.yaml")
@@ -144,7 +144,7 @@ func TestSecretsStatusAndPage(t *testing.T) {
 	var logged lockedBuilder
 	said := options{
 		Config: account("sojourn-system", "sojourn-prober"), Location: "default", MaxConcurrent: 10, Guard: loopback, ValuesNamespaces: []string{"shop"},
-		MetricsAddress: "127.0.0.1:0", HealthAddress: "127.0.0.1:0", DebugAddress: "127.0.0.1:0", Version: "test",
+		MetricsAddress: "127.0.0.1:0", HealthAddress: "127.0.0.1:0", DebugAddress: "127.0.0.1:0", Version: "test", MetricsSecure: true,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(&logged, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	p, err := newProber(said)
@@ -219,9 +219,9 @@ probe:
 	}
 
 	// The page, to whom it may concern.
-	page := func(config *rest.Config, accept string) (int, string) {
+	ask := func(config *rest.Config, url, accept string) (int, string) {
 		t.Helper()
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+p.debug.Addr().String()+"/touchpoints/shop/login", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +241,16 @@ probe:
 		}
 		return response.StatusCode, string(text)
 	}
-	stranger, viewer := account("thief", "stranger"), account("shop", "viewer")
+	page := func(config *rest.Config, accept string) (int, string) {
+		t.Helper()
+		return ask(config, p.debug.Addr().String()+"/touchpoints/shop/login", accept)
+	}
+	stranger, viewer, scraper := account("thief", "stranger"), account("shop", "viewer"), account("shop", "prometheus")
+	create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sojourn-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "shop", Name: "prometheus"}},
+	})
 	create(&rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "viewer"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sojourn-touchpoint-viewer"},
@@ -255,6 +264,9 @@ probe:
 	}
 	if status, text := page(stranger, ""); status != http.StatusForbidden {
 		t.Errorf("a stranger gets %d: %s", status, text)
+	}
+	if status, text := ask(viewer, p.metrics.Addr().String()+"/metrics", ""); status != http.StatusForbidden {
+		t.Errorf("who may not scrape gets %d: %s", status, text)
 	}
 	within(t, 5*time.Second, "the page for a viewer", func() bool {
 		status, _ := page(viewer, "text/html")
@@ -276,7 +288,7 @@ probe:
 		t.Errorf("the page says %s", plain)
 	}
 
-	_, metrics := get(t, p.metrics.Addr().String(), "/metrics")
+	_, metrics := ask(scraper, p.metrics.Addr().String()+"/metrics", "")
 	status, err := json.Marshal(told("shop"))
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +314,7 @@ probe:
 	}
 	start(t, p)
 	within(t, 40*time.Second, "a visit of the successor", func() bool {
-		_, text := get(t, p.metrics.Addr().String(), "/metrics")
+		_, text := ask(scraper, p.metrics.Addr().String()+"/metrics", "")
 		return strings.Contains(text, `sojourn_probe_runs_total{location="default",namespace="shop",outcome="failure",touchpoint="login"} 1`)
 	})
 	time.Sleep(time.Second)

@@ -107,6 +107,7 @@ environment are not used for probes.`,
 	flags.BoolVar(&options.AllowUnverifiedTLS, "allow-unverified-tls", false, "let Touchpoints ask for TLS without verification of the certificate")
 	flags.StringSliceVar(&options.ValuesNamespaces, "values-namespaces", nil, "`namespaces` in which probes may take values from Secrets and ConfigMaps, namely those with the label sojourn.dev/probe=true; the prober needs the right to list and watch both there; default: none")
 	flags.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8080", "`address` that serves /metrics; 0: none")
+	flags.BoolVar(&options.MetricsSecure, "metrics-secure", false, "serve /metrics over TLS, and only to those whom the API server lets get /metrics")
 	flags.StringVar(&options.HealthAddress, "health-probe-bind-address", ":8081", "`address` that serves /healthz and /readyz; 0: none")
 	flags.StringVar(&options.DebugAddress, "debug-bind-address", "0", "`address` that serves /touchpoints/<namespace>/<name>, the last ten visits, over TLS, to those who may get touchpoints/runs there; 0: none")
 	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")

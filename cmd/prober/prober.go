@@ -18,8 +18,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
-	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
@@ -52,6 +50,7 @@ type options struct {
 	AllowUnverifiedTLS   bool
 	ValuesNamespaces     []string
 	MetricsAddress       string
+	MetricsSecure        bool
 	HealthAddress        string
 	DebugAddress         string
 	Version              string
@@ -91,6 +90,7 @@ type prober struct {
 
 	reporter *report.Reporter
 	pages    http.Handler
+	scraped  http.Handler
 
 	metrics, health, debug net.Listener // nil: not served
 }
@@ -175,18 +175,22 @@ func newProber(o options) (*prober, error) {
 	if p.reporter, err = report.New(o.Config, report.Options{Location: o.Location, Told: p.watcher.Told, Log: o.Log}); err != nil {
 		return nil, err
 	}
-	tokens, err := authentication.NewForConfig(o.Config)
-	if err != nil {
-		return nil, err
-	}
-	access, err := authorization.NewForConfig(o.Config)
+	reviewer, err := signin.ForCluster(o.Config)
 	if err != nil {
 		return nil, err
 	}
 	p.pages = debug.Handler(debug.Options{
-		Reviewer: signin.New(tokens.TokenReviews(), access.SubjectAccessReviews()),
+		Reviewer: reviewer,
 		Runs:     p.fleet.Runs, DisplayName: p.watcher.DisplayName, Location: o.Location, Log: o.Log,
 	})
+	p.scraped = p.metricsHandler()
+	if o.MetricsSecure {
+		// Of its own, so that who tries tokens at the pages keeps no scraper waiting.
+		if reviewer, err = signin.ForCluster(o.Config); err != nil {
+			return nil, err
+		}
+		p.scraped = reviewer.Metrics(p.scraped, o.Log)
+	}
 	for _, l := range []struct {
 		flag, address string
 		to            *net.Listener
@@ -206,6 +210,11 @@ func newProber(o options) (*prober, error) {
 	}
 	if p.debug != nil {
 		if p.debug, err = process.Encrypt(p.debug); err != nil {
+			return nil, err
+		}
+	}
+	if p.metrics != nil && o.MetricsSecure {
+		if p.metrics, err = process.Encrypt(p.metrics); err != nil {
 			return nil, err
 		}
 	}
@@ -240,7 +249,7 @@ func (p *prober) Run(ctx context.Context) error {
 		})
 	}
 	metrics := http.NewServeMux()
-	metrics.Handle("/metrics", p.metricsHandler())
+	metrics.Handle("/metrics", p.scraped)
 	health := http.NewServeMux()
 	health.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	health.HandleFunc("/readyz", p.readyz)

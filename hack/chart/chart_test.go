@@ -168,9 +168,9 @@ func TestSameAsKustomize(t *testing.T) {
 			values{"manager": values{"replicas": 2}, "prober": values{"replicas": 2}, "gateway": values{"replicas": 2, "databaseSecret": "gateway-database"}},
 			[]string{"default"}, []string{"replicas", "postgresql"},
 		},
-		"annotations": {values{"scrapeAnnotations": values{"enabled": true}}, []string{"default"}, []string{"annotations"}},
+		"annotations": {values{"scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}}, []string{"default"}, []string{"annotations"}},
 		"annotations, with PostgreSQL": {
-			values{"scrapeAnnotations": values{"enabled": true}, "gateway": values{"replicas": 2, "databaseSecret": "gateway-database"}},
+			values{"scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}, "gateway": values{"replicas": 2, "databaseSecret": "gateway-database"}},
 			[]string{"default"}, []string{"postgresql", "annotations"},
 		},
 		"values of Secrets": {values{"prober": values{"valuesNamespaces": []any{"shop"}}}, []string{"values"}, nil},
@@ -371,10 +371,10 @@ func TestValues(t *testing.T) {
 			several: `{"name":"SOJOURN_DATABASE","valueFrom":{"secretKeyRef":{"key":"url","name":"database"}}}`, gateway: "",
 		}},
 		"never fewer than asked for":          {values{"gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"strategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}}`}},
-		"flags of a gateway on PostgreSQL":    {values{"namespaces": []any{"shop"}, "gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"args":["--namespaces=shop"]`}},
-		"no flags of a gateway on PostgreSQL": {values{"gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"containers":[{"env":[`}},
-		"no Deployment with SQLite":           {nil, map[string]string{several: "", gateway: `"args":["--database=/var/lib/sojourn/gateway.db"]`}},
-		"annotations": {values{"scrapeAnnotations": values{"enabled": true}}, map[string]string{
+		"flags of a gateway on PostgreSQL":    {values{"namespaces": []any{"shop"}, "gateway": values{"databaseSecret": "database"}}, map[string]string{several: `"args":["--metrics-secure","--namespaces=shop"]`}},
+		"no flags of a gateway on PostgreSQL": {values{"gateway": values{"databaseSecret": "database"}, "metrics": values{"secure": false}}, map[string]string{several: `"containers":[{"args":[],"env":[`}},
+		"no Deployment with SQLite":           {nil, map[string]string{several: "", gateway: `"args":["--metrics-secure","--database=/var/lib/sojourn/gateway.db"]`}},
+		"annotations": {values{"scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}}, map[string]string{
 			prober:  `"annotations":{"prometheus.io/path":"/metrics","prometheus.io/port":"8080","prometheus.io/scheme":"http","prometheus.io/scrape":"true"}`,
 			gateway: `"prometheus.io/port":"9464"`,
 			// Without the token that it wants, it would only be a target that is down.
@@ -457,7 +457,8 @@ func TestMistakes(t *testing.T) {
 		"/prometheus/interval":      {"prometheus": values{"interval": "often"}},
 		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
 		"/gateway/replicas': value must be one of 0, 1, 'more only if gateway.databaseSecret names":           {"gateway": values{"replicas": 2}},
-		"/serviceMonitors/enabled': value must be one of false, 'true only without scrapeAnnotations.enabled": {"serviceMonitors": values{"enabled": true}, "scrapeAnnotations": values{"enabled": true}},
+		"/serviceMonitors/enabled': value must be one of false, 'true only without scrapeAnnotations.enabled": {"serviceMonitors": values{"enabled": true}, "scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}},
+		"/metrics/secure': value must be one of false, 'true only without scrapeAnnotations.enabled": {"scrapeAnnotations": values{"enabled": true}},
 		"/networkPolicies/metricsFrom": {"networkPolicies": values{"metricsFrom": []any{"monitoring"}}},
 		"/dashboards/namespace":        {"dashboards": values{"namespace": "Grafana"}},
 		"/gateway/sourceNamespaces/0":  {"gateway": values{"sourceNamespaces": []any{"*"}}},
@@ -512,7 +513,7 @@ func TestNotes(t *testing.T) {
 		"defaults":      {nil, []string{tokens, upgrade, address, sources}},
 		"no gateway":    {values{"gateway": values{"enabled": false}}, []string{upgrade, address}},
 		"scraped":       {values{"serviceMonitors": values{"enabled": true}}, []string{tokens, right, address, sources}},
-		"by annotation": {values{"scrapeAnnotations": values{"enabled": true}}, []string{tokens, annotate, address, sources}},
+		"by annotation": {values{"scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}}, []string{tokens, annotate, address, sources}},
 		"nothing left": {values{
 			"serviceMonitors": values{"enabled": true}, "prometheus": values{"url": "http://prometheus:9090"}, "gateway": values{"sourceNamespaces": []any{"bank"}},
 		}, []string{tokens, right}},

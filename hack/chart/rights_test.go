@@ -59,7 +59,11 @@ func TestRights(t *testing.T) {
 			": secrets: list watch",
 			"events.k8s.io: events: create patch",
 		},
-		"ClusterRole  sojourn-gateway": {"sojourn.dev: touchpoints: " + every},
+		"ClusterRole  sojourn-gateway": {
+			"sojourn.dev: touchpoints: " + every,
+			"authentication.k8s.io: tokenreviews: create",
+			"authorization.k8s.io: subjectaccessreviews: create",
+		},
 		// It shows nobody what he may not see: it asks the API server.
 		"ClusterRole  sojourn-ui": {
 			kinds + ": " + every,

@@ -125,19 +125,25 @@ func (v *Reviewer) Who(ctx context.Context, token string) (*User, error) {
 
 // May asks whether somebody may do something.
 func (v *Reviewer) May(ctx context.Context, user *User, what authorizationv1.ResourceAttributes) (bool, error) {
-	key := question(user, &what)
+	return v.may(ctx, user, question(user, &what), authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &what})
+}
+
+// MayGet asks whether somebody may get a path that belongs to no object, such as /metrics.
+func (v *Reviewer) MayGet(ctx context.Context, user *User, path string) (bool, error) {
+	what := authorizationv1.NonResourceAttributes{Verb: "get", Path: path}
+	return v.may(ctx, user, asked{user: Key(user), verb: what.Verb, path: path}, authorizationv1.SubjectAccessReviewSpec{NonResourceAttributes: &what})
+}
+
+func (v *Reviewer) may(ctx context.Context, user *User, key asked, spec authorizationv1.SubjectAccessReviewSpec) (bool, error) {
 	if allowed, answered := v.answers.Get(key); answered {
 		return allowed.(bool), nil
 	}
-	extra := map[string]authorizationv1.ExtraValue{}
+	spec.User, spec.UID, spec.Groups = user.Username, user.UID, user.Groups
+	spec.Extra = map[string]authorizationv1.ExtraValue{}
 	for name, values := range user.Extra {
-		extra[name] = authorizationv1.ExtraValue(values)
+		spec.Extra[name] = authorizationv1.ExtraValue(values)
 	}
-	review, err := v.access.Create(ctx, &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra, ResourceAttributes: &what,
-		},
-	}, metav1.CreateOptions{})
+	review, err := v.access.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
 		return false, fmt.Errorf("the API server cannot be asked what you may do: %w", err)
 	}
@@ -171,10 +177,13 @@ func Key(user *User) [32]byte {
 }
 
 type asked struct {
-	user                                                [32]byte
-	verb, group, resource, subresource, namespace, name string
+	user                                                      [32]byte
+	verb, group, resource, subresource, namespace, name, path string
 }
 
 func question(user *User, what *authorizationv1.ResourceAttributes) asked {
-	return asked{Key(user), what.Verb, what.Group, what.Resource, what.Subresource, what.Namespace, what.Name}
+	return asked{
+		user: Key(user), verb: what.Verb, group: what.Group, resource: what.Resource, subresource: what.Subresource,
+		namespace: what.Namespace, name: what.Name,
+	}
 }

@@ -1,0 +1,75 @@
+package signin
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/cache"
+	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
+)
+
+// patience is how long a scraper waits for the API server's word before it is served by the
+// last one; Prometheus waits for ten seconds by default.
+const patience = 2 * time.Second
+
+// ForCluster makes a Reviewer that asks the API server of config.
+func ForCluster(config *rest.Config) (*Reviewer, error) {
+	tokens, err := authentication.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	access, err := authorization.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return New(tokens.TokenReviews(), access.SubjectAccessReviews()), nil
+}
+
+// Metrics serves metrics to those who may get /metrics. Whoever could within the last hour
+// still can while the API server is away: its absence must not silence the alerts on
+// what customers feel.
+func (v *Reviewer) Metrics(metrics http.Handler, log *slog.Logger) http.Handler {
+	scrapers := cache.NewLRUExpireCache(mostTokens) // by a token's hash
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := TokenOf(r)
+		key := sha256.Sum256([]byte(token))
+		allowed, err := v.mayScrape(r.Context(), token)
+		status := http.StatusForbidden
+		if err != nil {
+			status = Status(err)
+		}
+		switch _, lately := scrapers.Get(key); {
+		case allowed:
+			scrapers.Add(key, true, known)
+		case status == http.StatusServiceUnavailable && lately:
+			log.Warn("the API server does not say who scrapes; whoever could lately still can", "error", err)
+		case status == http.StatusForbidden:
+			scrapers.Remove(key)
+			http.Error(w, "you may not get /metrics: bind the ClusterRole sojourn-metrics-reader to the service account that scrapes", status)
+			return
+		default:
+			if status == http.StatusUnauthorized {
+				scrapers.Remove(key)
+				Challenge(w)
+			}
+			http.Error(w, err.Error(), status)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
+}
+
+func (v *Reviewer) mayScrape(ctx context.Context, token string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	user, err := v.Who(ctx, token)
+	if err != nil {
+		return false, err
+	}
+	return v.MayGet(ctx, user, "/metrics")
+}
