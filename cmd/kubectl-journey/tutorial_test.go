@@ -58,5 +58,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	shared.plane.Stop()
+	os.Exit(code)
 }
