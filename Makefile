@@ -18,15 +18,15 @@ demo: ## See alerts fire for a broken shop, on this machine; ONCE=1 ends by itse
 	$(GO) build -o $(BIN)/demo ./hack/demo
 	exec $(BIN)/demo $(if $(ONCE),--once)
 
-# Tests of the story, of the controllers and of the prober mostly wait, and whatever computes
-# runs beside them.
+# Tests of the story, of the controllers and of the prober mostly wait. Whatever computes runs
+# beside them, and gives way.
 .PHONY: test computing
 test: build drift parts ## Everything that CI checks.
 	$(MAKE) --no-print-directory -j 3 waiting controllers computing
 computing:
-	$(MAKE) --no-print-directory vet
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory others
+	nice $(MAKE) --no-print-directory vet
+	nice $(MAKE) --no-print-directory lint
+	nice $(MAKE) --no-print-directory others
 
 .PHONY: build
 build: ## Compile the programs into bin/.
