@@ -18,8 +18,15 @@ demo: ## See alerts fire for a broken shop, on this machine; ONCE=1 ends by itse
 	$(GO) build -o $(BIN)/demo ./hack/demo
 	exec $(BIN)/demo $(if $(ONCE),--once)
 
-.PHONY: test
-test: build vet lint drift unit ## Everything that CI checks.
+# Tests of the story, of the controllers and of the prober mostly wait. Whatever computes runs
+# beside them, and gives way.
+.PHONY: test computing
+test: build drift parts ## Everything that CI checks.
+	$(MAKE) --no-print-directory -j 3 waiting controllers computing
+computing:
+	nice $(MAKE) --no-print-directory vet
+	nice $(MAKE) --no-print-directory lint
+	nice $(MAKE) --no-print-directory others
 
 .PHONY: build
 build: ## Compile the programs into bin/.
@@ -52,19 +59,23 @@ e2e: ## Install into a real cluster with Pods, and see that all goes on whatever
 
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
-# The story mostly waits for alerts, and the others run beside it.
-	$(MAKE) --no-print-directory -j 2 story others
+	$(MAKE) --no-print-directory -j 3 waiting controllers others
 
-# Parts that compute and little else: under the race detector they take minutes.
+# What computes and little else: under the race detector it takes minutes.
 LONE := internal/(mermaid|openslo|picture|terminal|backtest)
+# Vet looks at all of it for itself.
+TEST := $(GO) test -timeout 30m -vet=off
 
-.PHONY: story others
-story:
-	$(GO) test -timeout 30m ./hack/e2e
+.PHONY: waiting controllers others
+waiting:
+	$(TEST) ./hack/e2e
+	$(TEST) $(RACE) ./cmd/prober
+controllers:
+	$(TEST) ./controllers
 others:
-	$(GO) test -timeout 30m ./api/... ./controllers/... ./config/... $$($(GO) list ./hack/... | grep -v '/hack/e2e$$') $$($(GO) list ./cmd/... | grep -E '$(LONE)')
+	$(TEST) ./api/... ./config/... $$($(GO) list ./controllers/... ./hack/... | grep -vE '/(controllers|hack/e2e)$$') $$($(GO) list ./cmd/... | grep -E '$(LONE)')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
-	$(GO) test -timeout 30m $(RACE) $$($(GO) list ./cmd/... | grep -vE '$(LONE)')
+	$(TEST) $(RACE) $$($(GO) list ./cmd/... | grep -vE '$(LONE)|/cmd/prober$$')
 # What these read lies outside of their modules, where go test sees no change.
 	for module in chart gitops image openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
 	$(MAKE) --no-print-directory test-chart
@@ -81,7 +92,8 @@ vet: ## Report what looks wrong.
 
 .PHONY: lint
 lint: ## Report what staticcheck and kube-api-linter say.
-	$(GO) -C hack/lint build -o $(BIN)/sojourn-lint .
+# The same bytes wherever and whenever it is built: go vet keeps what a tool has found.
+	$(GO) -C hack/lint build -trimpath -buildvcs=false -o $(BIN)/sojourn-lint .
 	$(GO) vet -vettool=$(BIN)/sojourn-lint ./...
 
 .PHONY: bench-rules

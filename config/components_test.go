@@ -183,9 +183,9 @@ func foundByAnnotations(t *testing.T, cluster *localstack.ControlPlane, api clie
 func annotationsJob(t *testing.T) string {
 	t.Helper()
 	for _, p := range pages(t) {
-		for _, b := range p.blocks {
-			if p.path == "docs/howto/without-prometheus-operator.md" && strings.Contains(b.text, "prometheus_io_scrape") {
-				return b.text
+		for _, b := range p.Blocks {
+			if p.path == "docs/howto/without-prometheus-operator.md" && strings.Contains(b.Text, "prometheus_io_scrape") {
+				return b.Text
 			}
 		}
 	}

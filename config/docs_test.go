@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/go-logr/logr"
@@ -30,6 +28,7 @@ import (
 
 	"github.com/sojourn-dev/sojourn/controllers"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
+	"github.com/sojourn-dev/sojourn/hack/manual"
 )
 
 // What the documentation says is checked here:
@@ -55,21 +54,10 @@ var runElsewhere = []string{
 
 // page is one page of the documentation.
 type page struct {
+	*manual.Page
 	// path is from the top of the checkout.
-	path, text string
-	blocks     []codeBlock
+	path string
 }
-
-// codeBlock is a fenced block.
-type codeBlock struct {
-	language, text string
-	// line is where it begins, and follows tells that only white space stands before it
-	// since the block before.
-	line    int
-	follows bool
-}
-
-var fence = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?)^ *```$")
 
 // pages are README.md, CONTRIBUTING.md, CHANGELOG.md and all of docs/.
 func pages(t *testing.T) (found []page) {
@@ -85,28 +73,16 @@ func pages(t *testing.T) (found []page) {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		text, err := os.ReadFile(path)
+		read, err := manual.Read(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := page{path: filepath.ToSlash(strings.TrimPrefix(path, "../")), text: string(text)}
-		end := 0
-		for _, at := range fence.FindAllStringSubmatchIndex(p.text, -1) {
-			indent := p.text[at[2]:at[3]]
-			p.blocks = append(p.blocks, codeBlock{
-				language: p.text[at[4]:at[5]],
-				text:     strings.ReplaceAll("\n"+p.text[at[6]:at[7]], "\n"+indent, "\n")[1:],
-				line:     1 + strings.Count(p.text[:at[0]], "\n"),
-				follows:  strings.TrimSpace(p.text[end:at[0]]) == "",
-			})
-			end = at[1]
-		}
-		found = append(found, p)
+		found = append(found, page{read, filepath.ToSlash(strings.TrimPrefix(path, "../"))})
 	}
 	return found
 }
 
-func (p *page) at(b codeBlock) string { return fmt.Sprintf("%s:%d", p.path, b.line) }
+func (p *page) at(b manual.Block) string { return fmt.Sprintf("%s:%d", p.path, b.Line) }
 
 // ours tells whether this test runs the page's commands.
 func (p *page) ours() bool {
@@ -125,7 +101,7 @@ var (
 // anchors are those that GitHub gives the headings of a page.
 func (p *page) anchors() map[string]bool {
 	found := map[string]bool{}
-	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(p.text, ""), -1) {
+	for _, match := range heading.FindAllStringSubmatch(p.Prose(), -1) {
 		title := link.ReplaceAllString(strings.NewReplacer("`", "", "*", "", "[", "").Replace(match[1]), "")
 		anchor := strings.Map(func(r rune) rune {
 			switch {
@@ -153,7 +129,7 @@ func TestDocumentationLinks(t *testing.T) {
 	}
 	leads := map[string][]string{}
 	for _, p := range all {
-		prose := inline.ReplaceAllString(fence.ReplaceAllString(p.text, ""), "")
+		prose := inline.ReplaceAllString(p.Prose(), "")
 		for _, match := range link.FindAllStringSubmatch(prose, -1) {
 			if strings.Contains(match[1], "://") || strings.HasPrefix(match[1], "mailto:") {
 				continue
@@ -236,7 +212,7 @@ func TestDocumentationSeries(t *testing.T) {
 	named, queries := map[string]bool{}, 0
 	promql := parser.NewParser(parser.Options{})
 	for _, p := range pages(t) {
-		for _, span := range inline.FindAllString(fence.ReplaceAllString(p.text, ""), -1) {
+		for _, span := range inline.FindAllString(p.Prose(), -1) {
 			if match := namedSeries.FindStringSubmatch(span); match != nil {
 				named[match[1]] = true
 				if !known[match[1]] && !strings.HasSuffix(match[1], ":") {
@@ -244,12 +220,12 @@ func TestDocumentationSeries(t *testing.T) {
 				}
 			}
 		}
-		for _, b := range p.blocks {
-			if b.language != "promql" {
+		for _, b := range p.Blocks {
+			if b.Language != "promql" {
 				continue
 			}
 			queries++
-			expr, err := promql.ParseExpr(b.text)
+			expr, err := promql.ParseExpr(b.Text)
 			if err != nil {
 				t.Errorf("%s: %v", p.at(b), err)
 				continue
@@ -322,17 +298,17 @@ func TestDocumentationBlocks(t *testing.T) {
 		if !p.ours() {
 			continue
 		}
-		for _, b := range p.blocks {
-			if !slices.Contains(languages, b.language) {
-				t.Errorf("%s: a block of %q is checked by nobody: use one of %v", p.at(b), b.language, languages)
+		for _, b := range p.Blocks {
+			if !slices.Contains(languages, b.Language) {
+				t.Errorf("%s: a block of %q is checked by nobody: use one of %v", p.at(b), b.Language, languages)
 			}
-			if b.language != "console" {
+			if b.Language != "console" {
 				continue
 			}
-			if !needsMore.MatchString(b.text) {
+			if !needsMore.MatchString(b.Text) {
 				t.Errorf("%s can be run: make it sh", p.at(b))
 			}
-			if !strings.HasPrefix(b.text, "$ ") {
+			if !strings.HasPrefix(b.Text, "$ ") {
 				t.Errorf("%s: commands that are only shown have a prompt", p.at(b))
 			}
 		}
@@ -344,27 +320,18 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 	startManager(t, cluster.RESTConfig())
 	// What each page begins with, whatever those before have made of it.
 	installed := append(render(t, "default"), render(t, "samples")...)
-	kubectl, err := localstack.Binary(t.Context(), localstack.KubectlBinary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The cache calls it by its version; users call it kubectl.
-	programs := t.TempDir()
-	if err := os.Symlink(kubectl, filepath.Join(programs, "kubectl")); err != nil {
-		t.Fatal(err)
-	}
 	// Where Prometheus is, on most clusters.
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range pages(t) {
 		t.Run(p.path, func(t *testing.T) {
-			for _, b := range p.blocks {
-				if b.language == "yaml" {
+			for _, b := range p.Blocks {
+				if b.Language == "yaml" {
 					accepted(t, api, &p, b)
 				}
 			}
-			if !p.ours() || !slices.ContainsFunc(p.blocks, func(b codeBlock) bool { return b.language == "sh" }) {
+			if !p.ours() || !slices.ContainsFunc(p.Blocks, func(b manual.Block) bool { return b.Language == "sh" }) {
 				return
 			}
 			if err := api.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(shopNamespace)); err != nil {
@@ -375,7 +342,7 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 					t.Fatal(err)
 				}
 			}
-			follow(t, &p, programs, cluster.Kubeconfig())
+			follow(t, &p, cluster.Kubeconfig())
 		})
 	}
 }
@@ -402,60 +369,35 @@ func startManager(t *testing.T, config *rest.Config) {
 
 // follow types the commands of a page into a shell, each block once those before have
 // succeeded.
-func follow(t *testing.T, p *page, programs, kubeconfig string) {
+func follow(t *testing.T, p *page, kubeconfig string) {
 	t.Helper()
-	work := t.TempDir()
-	checkout, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, folder := range []string{"config", "charts"} {
-		if err := os.Symlink(filepath.Join(checkout, folder), filepath.Join(work, folder)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	const mark = "\x01"
-	script, typed := &strings.Builder{}, []int{}
-	for i, b := range p.blocks {
-		first, _, _ := strings.Cut(b.text, "\n")
-		if name, named := strings.CutPrefix(first, "# "); b.language == "yaml" && named && !strings.ContainsAny(name, " /") && strings.HasSuffix(name, ".yaml") {
-			if err := os.WriteFile(filepath.Join(work, name), []byte(b.text), 0o644); err != nil {
+	shell := manual.Open(t, manual.Options{Checkout: "..", Kubeconfig: kubeconfig})
+	for _, b := range p.Blocks {
+		first, _, _ := strings.Cut(b.Text, "\n")
+		if name, named := strings.CutPrefix(first, "# "); b.Language == "yaml" && named && !strings.ContainsAny(name, " /") && strings.HasSuffix(name, ".yaml") {
+			if err := os.WriteFile(filepath.Join(shell.Folder, name), []byte(b.Text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if b.language == "sh" {
-			typed = append(typed, i)
-			fmt.Fprintf(script, "printf '\\001'; printf '\\001' >&2\n%s\n", b.text)
-		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	command := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail")
-	command.WaitDelay = time.Second // for what the shell started
-	command.Dir = work
-	command.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "KUBECONFIG="+kubeconfig)
-	command.Stdin = strings.NewReader(script.String())
-	stdout, stderr := &strings.Builder{}, &strings.Builder{}
-	command.Stdout, command.Stderr = stdout, stderr
-	err = command.Run()
-	printed, said := strings.Split(stdout.String(), mark)[1:], strings.Split(stderr.String(), mark)[1:]
-	for n, text := range printed {
-		b := p.blocks[typed[n]]
-		if err != nil && n == len(printed)-1 {
-			t.Errorf("%s: %v\n%s\nprints\n%s%s", p.at(b), err, b.text, text, said[n])
+	for i, b := range p.Blocks {
+		if b.Language != "sh" {
 			continue
 		}
-		if next := typed[n] + 1; next < len(p.blocks) && p.blocks[next].follows && p.blocks[next].language == "text" &&
-			strings.TrimSpace(p.blocks[next].text) != strings.TrimSpace(text) {
-			t.Errorf("%s\n%sprints\n%s\nand should\n%s", p.at(b), b.text, text, p.blocks[next].text)
+		got, want := shell.Type(b.Text), p.Prints(i)
+		if got.Status != 0 {
+			t.Fatalf("%s: ends with %d\n%s\nprints\n%s\n%s", p.at(b), got.Status, b.Text, got.Printed, got.Said)
+		}
+		if want != "" && got.Printed != want {
+			t.Errorf("%s\n%sprints\n%s\nand should\n%s", p.at(b), b.Text, got.Printed, want)
 		}
 	}
 }
 
 // accepted has whom a block of yaml is for say whether it is right.
-func accepted(t *testing.T, api client.Client, p *page, b codeBlock) {
+func accepted(t *testing.T, api client.Client, p *page, b manual.Block) {
 	t.Helper()
-	for document := range strings.SplitSeq("\n"+b.text, "\n---\n") {
+	for document := range strings.SplitSeq("\n"+b.Text, "\n---\n") {
 		object := map[string]any{}
 		if err := yaml.UnmarshalStrict([]byte(document), &object); err != nil {
 			t.Errorf("%s: %v", p.at(b), err)

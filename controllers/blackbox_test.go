@@ -44,7 +44,7 @@ func TestBlackbox(t *testing.T) {
 	if err := client.IgnoreNotFound(api.Delete(t.Context(), crd)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the kind Probe is gone", 30*time.Second, func(ctx context.Context) error {
+	eventually(t, "the kind Probe is gone", soon, func(ctx context.Context) error {
 		if err := api.List(ctx, &monitoringv1.ProbeList{}); !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
 			return fmt.Errorf("listing says: %v", err)
 		}
@@ -53,7 +53,7 @@ func TestBlackbox(t *testing.T) {
 	m := startManager(t)
 	namespace := newNamespace(t, "blackbox", nil)
 	apply(t, namespace, blackboxTouchpoint)
-	eventually(t, "the missing kind is told", 10*time.Second, hasReadiness("Touchpoint", namespace, "checkout",
+	eventually(t, "the missing kind is told", soon, hasReadiness("Touchpoint", namespace, "checkout",
 		metav1.ConditionFalse, v1alpha1.ReasonKindMissing, status.InProgressStatus))
 
 	files, err := localstack.PrometheusOperatorCRDs(t.Context())
@@ -88,8 +88,8 @@ func TestBlackbox(t *testing.T) {
 				metav1.GetControllerOf(p) != nil
 		})
 	}
-	eventually(t, "the Probe", 10*time.Second, asks("15s", "http://shop.shop.svc/checkout"))
-	eventually(t, "its rules", 10*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, name))
+	eventually(t, "the Probe", soon, asks("15s", "http://shop.shop.svc/checkout"))
+	eventually(t, "its rules", soon, exists(&monitoringv1.PrometheusRule{}, namespace, name))
 
 	whole := func(p *monitoringv1.Probe) bool {
 		source, ours := publish.SourceOf(p)
@@ -115,8 +115,8 @@ func TestBlackbox(t *testing.T) {
 			} else if do(live); api.Update(t.Context(), live) != nil {
 				t.Fatal("it cannot be damaged")
 			}
-			eventually(t, "repaired", 2*time.Second, asks("15s", "http://shop.shop.svc/checkout"))
-			eventually(t, "found again", 2*time.Second, probe(whole))
+			eventually(t, "repaired", soon, asks("15s", "http://shop.shop.svc/checkout"))
+			eventually(t, "found again", soon, probe(whole))
 		})
 	}
 	// A second owner is somebody else's business.
@@ -145,10 +145,10 @@ func TestBlackbox(t *testing.T) {
 		}
 	}
 	edit(func(p *v1alpha1.Probe) { p.Interval, p.HTTP.URL = "20s", "http://shop.shop.svc/pay" })
-	eventually(t, "an edit is followed", 10*time.Second, asks("20s", "http://shop.shop.svc/pay"))
+	eventually(t, "an edit is followed", soon, asks("20s", "http://shop.shop.svc/pay"))
 	m.settle(t, time.Second)
 	edit(func(p *v1alpha1.Probe) { p.Backend, p.Blackbox = v1alpha1.ProbeBackendProber, nil })
-	eventually(t, "no Probe without the backend", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "no Probe without the backend", soon, func(ctx context.Context) error {
 		if err := api.Get(ctx, key, &monitoringv1.Probe{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("reading it says %v", err)
 		}

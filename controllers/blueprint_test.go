@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -49,7 +48,7 @@ spec:
 			return nil
 		}
 	}
-	eventually(t, "nothing is there", 10*time.Second, told("Backstage Deployment cart Missing there is no such Deployment; "+
+	eventually(t, "nothing is there", soon, told("Backstage Deployment cart Missing there is no such Deployment; "+
 		"Backstage StatefulSet orders Missing there is no such StatefulSet; Support Service bank Missing there is no such Service; "+
 		"Support DaemonSet cache Missing there is no such DaemonSet"))
 
@@ -70,13 +69,13 @@ spec:
 	create(&appsv1.StatefulSet{ObjectMeta: meta("orders"), Spec: appsv1.StatefulSetSpec{Selector: selector, Template: pod}})
 	create(&appsv1.DaemonSet{ObjectMeta: meta("cache"), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: pod}})
 	create(&corev1.Service{ObjectMeta: meta("bank"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}})
-	eventually(t, "nothing is available", 10*time.Second, told("Backstage Deployment cart Unhealthy none of 3 replicas is available; "+
+	eventually(t, "nothing is available", soon, told("Backstage Deployment cart Unhealthy none of 3 replicas is available; "+
 		"Backstage StatefulSet orders Unhealthy none of 1 replicas is available; Support Service bank Unhealthy no endpoint is ready; "+
 		"Support DaemonSet cache Unhealthy scaled to no replica"))
 
 	// There is no kubelet: Pods run because we say so.
 	running := 0
-	eventually(t, "three of four Pods run", 20*time.Second, func(ctx context.Context) error {
+	eventually(t, "three of four Pods run", soon, func(ctx context.Context) error {
 		var pods corev1.PodList
 		if err := api.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 			return err
@@ -109,7 +108,7 @@ spec:
 		},
 	}
 	create(slice)
-	eventually(t, "most is well", 10*time.Second, told("Backstage Deployment cart Degraded 2 of 3 replicas are available; "+
+	eventually(t, "most is well", soon, told("Backstage Deployment cart Degraded 2 of 3 replicas are available; "+
 		"Backstage StatefulSet orders Healthy; Support Service bank Healthy; Support DaemonSet cache Unhealthy scaled to no replica"))
 	slice.Endpoints = slice.Endpoints[:1]
 	if err := api.Update(t.Context(), slice); err != nil {
@@ -118,6 +117,6 @@ spec:
 	if err := api.Delete(t.Context(), &appsv1.StatefulSet{ObjectMeta: meta("orders")}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "less is well", 10*time.Second, told("Backstage Deployment cart Degraded 2 of 3 replicas are available; "+
+	eventually(t, "less is well", soon, told("Backstage Deployment cart Degraded 2 of 3 replicas are available; "+
 		"Backstage StatefulSet orders Missing there is no such StatefulSet; Support Service bank Unhealthy no endpoint is ready; Support DaemonSet cache Unhealthy scaled to no replica"))
 }

@@ -111,10 +111,10 @@ func TestWhatCustomersFeel(t *testing.T) {
 	})
 	apply(t, namespace, visited)
 	for kind, name := range map[string]string{"ExperienceSLO": "checkout", "Journey": "purchase"} {
-		eventually(t, kind+" is ready", 10*time.Second, isReady(kind, namespace, name))
+		eventually(t, kind+" is ready", soon, isReady(kind, namespace, name))
 	}
 	// Nobody gives the rules to Prometheus yet.
-	eventually(t, "the rules are missed", 10*time.Second, func(context.Context) error {
+	eventually(t, "the rules are missed", soon, func(context.Context) error {
 		slo := get[v1alpha1.ExperienceSLO](t, namespace, "checkout")
 		return condition(slo.Status.Conditions, v1alpha1.ConditionRulesLoaded, metav1.ConditionUnknown, v1alpha1.ReasonLoading)
 	})
@@ -213,7 +213,7 @@ func TestWhatCustomersFeel(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	eventually(t, "an Event has the numbers", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "an Event has the numbers", soon, func(ctx context.Context) error {
 		var events eventsv1.EventList
 		if err := api.List(ctx, &events, client.InNamespace(namespace)); err != nil {
 			return err

@@ -293,7 +293,7 @@ func TestTheAPIServerFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "it takes away what is not wanted", 20*time.Second, func(ctx context.Context) error {
+	eventually(t, "it takes away what is not wanted", soon, func(ctx context.Context) error {
 		err := access.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: namespace + ".sojourn-slo-part-3"}, &corev1.ConfigMap{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -307,7 +307,7 @@ func TestTheAPIServerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	makeRoom(t, plane)
-	eventually(t, "there is room again", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "there is room again", soon, func(ctx context.Context) error {
 		return access.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "room", Namespace: filler}})
 	})
 	likeAFreshOne(t, plane, access, namespace)

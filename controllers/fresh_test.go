@@ -69,7 +69,7 @@ func likeAFreshOne(t *testing.T, plane *localstack.ControlPlane, access client.C
 	}
 	fresh := startManagerOf(t, plane, nil, watching(copies...))
 	for _, name := range copies {
-		eventually(t, "a fresh manager is done", 30*time.Second, func(ctx context.Context) error { return reconciled(ctx, access, name) })
+		eventually(t, "a fresh manager is done", soon, func(ctx context.Context) error { return reconciled(ctx, access, name) })
 	}
 	fresh.settle(t, time.Second)
 	fresh.stop(t)
@@ -78,7 +78,7 @@ func likeAFreshOne(t *testing.T, plane *localstack.ControlPlane, access client.C
 		t.Fatal(err)
 	}
 	// Retries are up to half a minute apart.
-	eventually(t, "as a fresh manager makes it", 60*time.Second, func(ctx context.Context) error {
+	eventually(t, "as a fresh manager makes it", soon, func(ctx context.Context) error {
 		got, err := childrenOf(ctx, access, namespaces)
 		if err != nil {
 			return err

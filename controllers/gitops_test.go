@@ -65,7 +65,7 @@ spec: {channel: Web, probe: {http: {url: "http://shop/"}}, metrics: {requests: {
 		if object.current == status.CurrentStatus {
 			ready = metav1.ConditionTrue
 		}
-		eventually(t, object.kind+" "+object.name, 10*time.Second, hasReadiness(object.kind, namespace, object.name, ready, "", object.current))
+		eventually(t, object.kind+" "+object.name, soon, hasReadiness(object.kind, namespace, object.name, ready, "", object.current))
 	}
 	manager.settle(t, time.Second)
 	manager.stop(t)

@@ -232,7 +232,7 @@ func (m *testManager) stop(t *testing.T) {
 		if m.err != nil {
 			t.Errorf("the manager ended with: %v", m.err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(soon):
 		t.Error("the manager does not end")
 	}
 }
@@ -298,6 +298,9 @@ func (m *testManager) settle(t *testing.T, calm time.Duration) []string {
 	return writes
 }
 
+// soon is within seconds, on a machine that has nothing else to do.
+const soon = time.Minute
+
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, within time.Duration, condition func(ctx context.Context) error) {
 	t.Helper()
@@ -341,7 +344,7 @@ func prometheusRules(t *testing.T, wanted bool) {
 		if err := api.Delete(t.Context(), crd); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the kind PrometheusRule is gone", 30*time.Second, func(ctx context.Context) error {
+		eventually(t, "the kind PrometheusRule is gone", soon, func(ctx context.Context) error {
 			err := api.List(ctx, &monitoringv1.PrometheusRuleList{})
 			if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 				return nil

@@ -76,7 +76,7 @@ func shopIsReady(t *testing.T, namespace string) {
 	for _, object := range []struct{ kind, name string }{
 		{"Touchpoint", "checkout"}, {"Touchpoint", "search"}, {"ExperienceSLO", "checkout"}, {"Journey", "purchase"},
 	} {
-		eventually(t, object.kind+" "+object.name+" is Ready", 10*time.Second, isReady(object.kind, namespace, object.name))
+		eventually(t, object.kind+" "+object.name+" is Ready", soon, isReady(object.kind, namespace, object.name))
 	}
 }
 
@@ -108,7 +108,7 @@ func sharedRules(ctx context.Context, list client.ObjectList, in, of string) ([]
 func someShared(t *testing.T, namespace string) []string {
 	t.Helper()
 	var names []string
-	eventually(t, "the shared rules are there", 10*time.Second, func(ctx context.Context) (err error) {
+	eventually(t, "the shared rules are there", soon, func(ctx context.Context) (err error) {
 		if names, err = sharedRules(ctx, &monitoringv1.PrometheusRuleList{}, namespace, namespace); err == nil && len(names) == 0 {
 			err = fmt.Errorf("there are none")
 		}
@@ -205,14 +205,14 @@ spec:
   targets: {selector: {}}
   objectives: [{name: speed, source: Metric, latency: {threshold: 250ms, target: "99%"}}]
 `)
-		eventually(t, "two more rules", 5*time.Second, func(context.Context) error {
+		eventually(t, "two more rules", soon, func(context.Context) error {
 			if n := count(); n != before+2 {
 				return fmt.Errorf("%d rules, %d before", n, before)
 			}
 			return nil
 		})
 		remove(t, get[v1alpha1.ExperienceSLO](t, namespace, "fast-search"))
-		eventually(t, "two rules less", 5*time.Second, func(context.Context) error {
+		eventually(t, "two rules less", soon, func(context.Context) error {
 			if n := count(); n != before {
 				return fmt.Errorf("%d rules, %d before", n, before)
 			}
@@ -226,13 +226,13 @@ spec:
 		if err := api.Update(t.Context(), search); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "its rules are gone", 5*time.Second, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-touchpoint-search"))
+		eventually(t, "its rules are gone", soon, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-touchpoint-search"))
 	})
 
 	t.Run("the last ExperienceSLO goes, and the shared rules with it", func(t *testing.T) {
 		remove(t, slo)
-		eventually(t, "its rules are collected", 10*time.Second, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-checkout"))
-		eventually(t, "the shared rules are gone", 5*time.Second, func(ctx context.Context) error {
+		eventually(t, "its rules are collected", soon, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-checkout"))
+		eventually(t, "the shared rules are gone", soon, func(ctx context.Context) error {
 			names, err := sharedRules(ctx, &monitoringv1.PrometheusRuleList{}, namespace, namespace)
 			if err == nil && len(names) > 0 {
 				err = fmt.Errorf("there are %v", names)
@@ -283,13 +283,13 @@ func TestRepair(t *testing.T) {
 				if err := api.Update(t.Context(), damaged); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "repaired", 2*time.Second, same(whole))
+				eventually(t, "repaired", soon, same(whole))
 			})
 		}
 		t.Run(name+": it is deleted", func(t *testing.T) {
 			whole := ruleObject(t, namespace, name)
 			remove(t, whole.DeepCopy())
-			eventually(t, "repaired", 2*time.Second, same(whole))
+			eventually(t, "repaired", soon, same(whole))
 		})
 		t.Run(name+": others' labels and annotations stay", func(t *testing.T) {
 			rule := ruleObject(t, namespace, name)
@@ -302,7 +302,7 @@ func TestRepair(t *testing.T) {
 			if err := api.Update(t.Context(), rule); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "repaired", 2*time.Second, func(context.Context) error {
+			eventually(t, "repaired", soon, func(context.Context) error {
 				if len(ruleObject(t, namespace, name).Spec.Groups) == 0 {
 					return fmt.Errorf("no groups")
 				}
@@ -322,7 +322,7 @@ func TestRepair(t *testing.T) {
 		if err := api.Create(t.Context(), twin); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the copy is gone", 2*time.Second, absent(&monitoringv1.PrometheusRule{}, namespace, "twin"))
+		eventually(t, "the copy is gone", soon, absent(&monitoringv1.PrometheusRule{}, namespace, "twin"))
 	})
 
 	t.Run("a group that was repaired can still be dropped", func(t *testing.T) {
@@ -337,7 +337,7 @@ func TestRepair(t *testing.T) {
 		if err := api.Update(t.Context(), search); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "latency is no longer recorded", 5*time.Second, func(context.Context) error {
+		eventually(t, "latency is no longer recorded", soon, func(context.Context) error {
 			text, err := yaml.Marshal(ruleObject(t, namespace, "sojourn-touchpoint-search").Spec)
 			if err == nil && strings.Contains(string(text), "duration") {
 				err = fmt.Errorf("it is: %s", text)
@@ -386,7 +386,7 @@ func TestConfigMaps(t *testing.T) {
 	shopIsReady(t, namespace)
 
 	var shared []string
-	eventually(t, "the shared rules are there", 10*time.Second, func(ctx context.Context) (err error) {
+	eventually(t, "the shared rules are there", soon, func(ctx context.Context) (err error) {
 		if shared, err = sharedRules(ctx, &corev1.ConfigMapList{}, systemNamespace, namespace); err == nil && len(shared) == 0 {
 			err = fmt.Errorf("there are none")
 		}
@@ -435,7 +435,7 @@ func TestConfigMaps(t *testing.T) {
 				if err := api.Update(t.Context(), damaged); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "repaired", 2*time.Second, func(ctx context.Context) error {
+				eventually(t, "repaired", soon, func(ctx context.Context) error {
 					now := &corev1.ConfigMap{}
 					if err := api.Get(ctx, client.ObjectKeyFromObject(whole), now); err != nil {
 						return err
@@ -449,20 +449,20 @@ func TestConfigMaps(t *testing.T) {
 		}
 		t.Run(name+": it is deleted", func(t *testing.T) {
 			remove(t, get[corev1.ConfigMap](t, systemNamespace, name))
-			eventually(t, "repaired", 2*time.Second, exists(&corev1.ConfigMap{}, systemNamespace, name))
+			eventually(t, "repaired", soon, exists(&corev1.ConfigMap{}, systemNamespace, name))
 		})
 	}
 
 	t.Run("the source goes, and its ConfigMap with it", func(t *testing.T) {
 		remove(t, get[v1alpha1.Touchpoint](t, namespace, "search"))
-		eventually(t, "the ConfigMap is gone", 5*time.Second, absent(&corev1.ConfigMap{}, systemNamespace, namespace+".sojourn-touchpoint-search"))
+		eventually(t, "the ConfigMap is gone", soon, absent(&corev1.ConfigMap{}, systemNamespace, namespace+".sojourn-touchpoint-search"))
 	})
 
 	// A source goes while nobody looks.
 	m.stop(t)
 	remove(t, get[v1alpha1.Journey](t, namespace, "purchase"))
 	startManager(t)
-	eventually(t, "the ConfigMap is gone", 10*time.Second, absent(&corev1.ConfigMap{}, systemNamespace, namespace+".sojourn-journey-purchase"))
+	eventually(t, "the ConfigMap is gone", soon, absent(&corev1.ConfigMap{}, systemNamespace, namespace+".sojourn-journey-purchase"))
 
 	t.Run("names do not meet", func(t *testing.T) {
 		rename := func(name string) string {
@@ -471,7 +471,7 @@ func TestConfigMaps(t *testing.T) {
 		apply(t, newNamespace(t, "x-y", nil), rename("z"))
 		apply(t, newNamespace(t, "x", nil), rename("y-z"))
 		for _, name := range []string{"x-y.sojourn-slo-z", "x.sojourn-slo-y-z"} {
-			eventually(t, name, 10*time.Second, exists(&corev1.ConfigMap{}, systemNamespace, name))
+			eventually(t, name, soon, exists(&corev1.ConfigMap{}, systemNamespace, name))
 		}
 	})
 
@@ -506,27 +506,27 @@ func TestTheKindComesAndGoes(t *testing.T) {
 			return err
 		}
 	}
-	eventually(t, "ConfigMaps are there", 10*time.Second, configMaps(true))
+	eventually(t, "ConfigMaps are there", soon, configMaps(true))
 
 	prometheusRules(t, true)
 	for name := range ownRules {
-		eventually(t, "PrometheusRule "+name, 15*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, name))
+		eventually(t, "PrometheusRule "+name, soon, exists(&monitoringv1.PrometheusRule{}, namespace, name))
 	}
 	someShared(t, namespace)
-	eventually(t, "ConfigMaps are gone", 10*time.Second, configMaps(false))
+	eventually(t, "ConfigMaps are gone", soon, configMaps(false))
 	shopIsReady(t, namespace)
 
 	prometheusRules(t, false)
-	eventually(t, "ConfigMaps are back", 30*time.Second, configMaps(true))
+	eventually(t, "ConfigMaps are back", soon, configMaps(true))
 	m.stop(t)
 
 	prometheusRules(t, true)
 	m = startManager(t)
 	someShared(t, namespace)
 	for name := range ownRules {
-		eventually(t, "PrometheusRule "+name, 15*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, name))
+		eventually(t, "PrometheusRule "+name, soon, exists(&monitoringv1.PrometheusRule{}, namespace, name))
 	}
-	eventually(t, "ConfigMaps are gone", 10*time.Second, configMaps(false))
+	eventually(t, "ConfigMaps are gone", soon, configMaps(false))
 	m.settle(t, time.Second)
 }
 
@@ -548,7 +548,7 @@ subjects: [{kind: ServiceAccount, name: sojourn-manager, namespace: sojourn-syst
 	m := startManager(t, func(o *controllers.Options) { o.RulesNamespace = late })
 	namespace := newNamespace(t, "waiting", nil)
 	apply(t, namespace, shop)
-	eventually(t, "the write has failed", 10*time.Second,
+	eventually(t, "the write has failed", soon,
 		hasReadiness("ExperienceSLO", namespace, "checkout", metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, status.InProgressStatus))
 	if text := message(t, "ExperienceSLO", namespace, "checkout"); !strings.Contains(text, late) {
 		t.Errorf("the message does not name the namespace: %s", text)
@@ -566,7 +566,7 @@ subjects: [{kind: ServiceAccount, name: sojourn-manager, namespace: sojourn-syst
 		t.Errorf("the same failure was written %d times; now it is %+v", n, get[v1alpha1.ExperienceSLO](t, namespace, "checkout").Status)
 	}
 	newNamespace(t, late, nil)
-	eventually(t, "it works", 31*time.Second, isReady("ExperienceSLO", namespace, "checkout"))
+	eventually(t, "it works", soon, isReady("ExperienceSLO", namespace, "checkout"))
 }
 
 func TestSamples(t *testing.T) {
@@ -595,7 +595,7 @@ func TestSamples(t *testing.T) {
 		}
 		apply(t, "", string(text))
 	}
-	eventually(t, "everything is Ready", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "everything is Ready", soon, func(ctx context.Context) error {
 		var touchpoints v1alpha1.TouchpointList
 		var journeys v1alpha1.JourneyList
 		var slos v1alpha1.ExperienceSLOList
@@ -655,7 +655,7 @@ spec: {targets: {selector: {matchLabels: {tier: gold}}}, objectives: [{name: up,
 `)
 	missing := func(kind, name string) {
 		t.Helper()
-		eventually(t, name+" waits", 10*time.Second,
+		eventually(t, name+" waits", soon,
 			hasReadiness(kind, namespace, name, metav1.ConditionFalse, v1alpha1.ReasonReferenceNotFound, status.InProgressStatus))
 	}
 	missing("ExperienceSLO", "named")
@@ -666,7 +666,7 @@ spec: {targets: {selector: {matchLabels: {tier: gold}}}, objectives: [{name: up,
 	if text := message(t, "ExperienceSLO", namespace, "by-journey"); text != "spec.targets.journey: there is no Journey purchase in this namespace" {
 		t.Errorf("message %q", text)
 	}
-	eventually(t, "a selector without matches", 10*time.Second,
+	eventually(t, "a selector without matches", soon,
 		hasReadiness("ExperienceSLO", namespace, "selected", metav1.ConditionTrue, v1alpha1.ReasonNoTargets, status.CurrentStatus))
 
 	apply(t, namespace, `
@@ -679,22 +679,22 @@ spec: {stages: [{name: purchase, touchpoints: [{name: checkout}]}]}
 	missing("ExperienceSLO", "by-journey")
 	apply(t, namespace, touchpoint)
 	for kind, name := range map[string]string{"Journey": "purchase", "Touchpoint": "checkout"} {
-		eventually(t, name+" is Ready", 5*time.Second, isReady(kind, namespace, name))
+		eventually(t, name+" is Ready", soon, isReady(kind, namespace, name))
 	}
 	for _, name := range []string{"named", "by-journey"} {
-		eventually(t, name+" is Ready", 5*time.Second, isReady("ExperienceSLO", namespace, name))
-		eventually(t, "its rules are there", 5*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-"+name))
+		eventually(t, name+" is Ready", soon, isReady("ExperienceSLO", namespace, name))
+		eventually(t, "its rules are there", soon, exists(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-"+name))
 	}
 	apply(t, namespace, strings.Replace(touchpoint, "NAMESPACE}", "NAMESPACE, labels: {tier: gold}}", 1))
-	eventually(t, "the selector matches", 5*time.Second,
+	eventually(t, "the selector matches", soon,
 		hasReadiness("ExperienceSLO", namespace, "selected", metav1.ConditionTrue, v1alpha1.ReasonSucceeded, status.CurrentStatus))
 
 	t.Run("the touchpoint goes", func(t *testing.T) {
 		remove(t, get[v1alpha1.Touchpoint](t, namespace, "checkout"))
 		missing("Journey", "purchase")
 		missing("ExperienceSLO", "named")
-		eventually(t, "its rules are gone", 5*time.Second, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-named"))
-		eventually(t, "an Event tells", 5*time.Second, func(ctx context.Context) error {
+		eventually(t, "its rules are gone", soon, absent(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-named"))
+		eventually(t, "an Event tells", soon, func(ctx context.Context) error {
 			var found eventsv1.EventList
 			if err := api.List(ctx, &found, client.InNamespace(namespace)); err != nil {
 				return err
@@ -743,7 +743,7 @@ spec: {stages: [{name: only, touchpoints: [TOUCHPOINTS]}]}
 `
 	promised := func(want int32) {
 		t.Helper()
-		eventually(t, fmt.Sprint(want, " are promised"), 10*time.Second, func(context.Context) error {
+		eventually(t, fmt.Sprint(want, " are promised"), soon, func(context.Context) error {
 			if got := get[v1alpha1.Journey](t, namespace, "side").Status.Promised; got != want {
 				return fmt.Errorf("%d are", got)
 			}
@@ -796,28 +796,28 @@ spec: {targets: {journey: tour}, objectives: [{name: up, availability: {target: 
 			return nil
 		}
 	}
-	eventually(t, "not allowed by default", 5*time.Second, refused)
-	eventually(t, "the touchpoint has its own journey", 5*time.Second, journeys("away/purchase"))
-	eventually(t, "an SLO does not reach elsewhere", 5*time.Second,
+	eventually(t, "not allowed by default", soon, refused)
+	eventually(t, "the touchpoint has its own journey", soon, journeys("away/purchase"))
+	eventually(t, "an SLO does not reach elsewhere", soon,
 		hasReadiness("ExperienceSLO", home, "tour", metav1.ConditionTrue, v1alpha1.ReasonNoTargets, status.CurrentStatus))
 	if text := message(t, "ExperienceSLO", home, "tour"); !strings.Contains(text, "away/checkout") {
 		t.Errorf("it does not say what it skips: %s", text)
 	}
 	allow("from: All")
-	eventually(t, "allowed to all", 5*time.Second, isReady("Journey", home, "tour"))
-	eventually(t, "the touchpoint has both journeys", 5*time.Second, journeys("away/purchase", "home/tour"))
+	eventually(t, "allowed to all", soon, isReady("Journey", home, "tour"))
+	eventually(t, "the touchpoint has both journeys", soon, journeys("away/purchase", "home/tour"))
 	allow("{from: Selector, selector: {matchLabels: {tours: welcome}}}")
-	eventually(t, "not selected", 5*time.Second, refused)
-	eventually(t, "the touchpoint has its own journey", 5*time.Second, journeys("away/purchase"))
+	eventually(t, "not selected", soon, refused)
+	eventually(t, "the touchpoint has its own journey", soon, journeys("away/purchase"))
 	namespace := get[corev1.Namespace](t, "", home)
 	namespace.Labels["tours"] = "welcome"
 	if err := api.Update(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "selected", 5*time.Second, isReady("Journey", home, "tour"))
-	eventually(t, "the touchpoint has both journeys", 5*time.Second, journeys("away/purchase", "home/tour"))
+	eventually(t, "selected", soon, isReady("Journey", home, "tour"))
+	eventually(t, "the touchpoint has both journeys", soon, journeys("away/purchase", "home/tour"))
 	allow("{from: Selector, selector: {matchExpressions: [{key: a, operator: Perhaps}]}}")
-	eventually(t, "a bad selector is told where it stands", 5*time.Second,
+	eventually(t, "a bad selector is told where it stands", soon,
 		hasReadiness("Touchpoint", away, "checkout", metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, status.FailedStatus))
 }
 
@@ -842,7 +842,7 @@ spec:
 		{"Journey", "purchase", v1alpha1.ReasonInvalidQuery, "spec.kpis[orders].query"},
 		{"Touchpoint", "search", v1alpha1.ReasonInvalidQuery, "spec.metrics.requests.total"},
 	} {
-		eventually(t, object.kind+" is stalled", 10*time.Second,
+		eventually(t, object.kind+" is stalled", soon,
 			hasReadiness(object.kind, namespace, object.name, metav1.ConditionFalse, object.reason, status.FailedStatus))
 		if text := message(t, object.kind, namespace, object.name); !strings.HasPrefix(text, object.field) {
 			t.Errorf("the message does not begin with the field %s: %s", object.field, text)
@@ -881,7 +881,7 @@ func TestZeroWritesAtRest(t *testing.T) {
 			}
 			// It is awake.
 			remove(t, get[v1alpha1.Journey](t, namespace, "purchase"))
-			eventually(t, "it sees a change", 5*time.Second, func(context.Context) error {
+			eventually(t, "it sees a change", soon, func(context.Context) error {
 				if journeys := get[v1alpha1.Touchpoint](t, namespace, "checkout").Status.Journeys; len(journeys) > 0 {
 					return fmt.Errorf("journeys %v", journeys)
 				}
@@ -931,7 +931,7 @@ spec: {stages: [{name: only, touchpoints: [{name: checkout, namespace: theirs}]}
 `)
 	shopIsReady(t, mine)
 	someShared(t, mine)
-	eventually(t, "a journey to elsewhere waits", 5*time.Second,
+	eventually(t, "a journey to elsewhere waits", soon,
 		hasReadiness("Journey", mine, "abroad", metav1.ConditionFalse, v1alpha1.ReasonReferenceNotFound, status.InProgressStatus))
 	for _, write := range m.settle(t, time.Second) {
 		if !strings.Contains(write, "/namespaces/mine/") {
@@ -960,7 +960,7 @@ spec: {targets: {selector: {}}, objectives: [{name: up, availability: {target: "
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all are covered", 20*time.Second, func(context.Context) error {
+	eventually(t, "all are covered", soon, func(context.Context) error {
 		if covered := get[v1alpha1.ExperienceSLO](t, namespace, "all").Status.Touchpoints; covered != n {
 			return fmt.Errorf("%d are", covered)
 		}
@@ -1000,7 +1000,7 @@ func TestTwoManagers(t *testing.T) {
 	}
 	first.stop(t)
 	remove(t, ruleObject(t, namespace, "sojourn-slo-checkout"))
-	eventually(t, "the second one works", 20*time.Second, exists(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-checkout"))
+	eventually(t, "the second one works", soon, exists(&monitoringv1.PrometheusRule{}, namespace, "sojourn-slo-checkout"))
 }
 
 func TestTheSharedRulesAreRefused(t *testing.T) {
@@ -1022,7 +1022,7 @@ spec: {policyName: no-shared-rules, validationActions: [Deny]}
 `
 	namespace := newNamespace(t, "refused", map[string]string{"shared": "refused"})
 	apply(t, namespace, policy)
-	eventually(t, "the policy is in force", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "the policy is in force", soon, func(ctx context.Context) error {
 		err := api.Create(ctx, &monitoringv1.PrometheusRule{ObjectMeta: metav1.ObjectMeta{
 			Name: "attempt", Namespace: namespace, Labels: map[string]string{"sojourn.dev/kind": "Namespace"},
 		}}, client.DryRunAll)
@@ -1033,14 +1033,14 @@ spec: {policyName: no-shared-rules, validationActions: [Deny]}
 	})
 	startManager(t)
 	apply(t, namespace, shop)
-	eventually(t, "the ExperienceSLO tells", 10*time.Second,
+	eventually(t, "the ExperienceSLO tells", soon,
 		hasReadiness("ExperienceSLO", namespace, "checkout", metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, status.InProgressStatus))
 	if text := message(t, "ExperienceSLO", namespace, "checkout"); !strings.Contains(text, "not today") {
 		t.Errorf("the message does not say why: %s", text)
 	}
 	ruleObject(t, namespace, "sojourn-slo-checkout")
 	remove(t, get[admissionregistrationv1.ValidatingAdmissionPolicy](t, "", "no-shared-rules"))
-	eventually(t, "it works", 31*time.Second, isReady("ExperienceSLO", namespace, "checkout"))
+	eventually(t, "it works", soon, isReady("ExperienceSLO", namespace, "checkout"))
 	someShared(t, namespace)
 }
 
@@ -1072,7 +1072,7 @@ func TestRulesBeyondTheLimitOfAnObject(t *testing.T) {
 	if err := api.Create(t.Context(), slo); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is ready", 30*time.Second, isReady("ExperienceSLO", namespace, "large"))
+	eventually(t, "it is ready", soon, isReady("ExperienceSLO", namespace, "large"))
 	m.settle(t, 3*time.Second)
 	versions := func() map[string]string {
 		var found monitoringv1.PrometheusRuleList
@@ -1093,7 +1093,7 @@ func TestRulesBeyondTheLimitOfAnObject(t *testing.T) {
 		t.Errorf("20 promises at 1000 touchpoints are in %d objects", len(before))
 	}
 	touchpoint(1000)
-	eventually(t, "one more is covered", 30*time.Second, func(context.Context) error {
+	eventually(t, "one more is covered", soon, func(context.Context) error {
 		if covered := get[v1alpha1.ExperienceSLO](t, namespace, "large").Status.Touchpoints; covered != 1001 {
 			return fmt.Errorf("%d touchpoints", covered)
 		}
@@ -1113,7 +1113,7 @@ func TestRulesBeyondTheLimitOfAnObject(t *testing.T) {
 	if err := api.Update(t.Context(), slo); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "one promise is in one object", 30*time.Second, func(context.Context) error {
+	eventually(t, "one promise is in one object", soon, func(context.Context) error {
 		if left := versions(); len(left) != 1 {
 			return fmt.Errorf("%v are there", left)
 		}
@@ -1140,7 +1140,7 @@ func TestMetricsAndHealth(t *testing.T) {
 	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	ask := func(url, token string, want int) {
 		t.Helper()
-		eventually(t, url, 10*time.Second, func(ctx context.Context) error {
+		eventually(t, url, soon, func(ctx context.Context) error {
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 			if err != nil {
 				return err

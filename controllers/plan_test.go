@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +22,7 @@ import (
 // of its objects.
 func asPlanned(t *testing.T, namespace string, options controllers.Options, form publish.Form) {
 	t.Helper()
-	eventually(t, "what is written is what was planned", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "what is written is what was planned", soon, func(ctx context.Context) error {
 		var journeys v1alpha1.JourneyList
 		var touchpoints v1alpha1.TouchpointList
 		var slos v1alpha1.ExperienceSLOList

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,14 +26,14 @@ metadata: {name: checkout, namespace: NAMESPACE}
 spec: {channel: Web, probe: {steps: [{name: pay, http: {url: "http://shop/"}, assertions: [{expression: EXPRESSION}]}]}}
 `
 	apply(t, namespace, strings.ReplaceAll(touchpoint, "EXPRESSION", `"status == 200 && jsn.ok"`))
-	eventually(t, "the touchpoint is stalled", 10*time.Second,
+	eventually(t, "the touchpoint is stalled", soon,
 		hasReadiness("Touchpoint", namespace, "checkout", metav1.ConditionFalse, v1alpha1.ReasonInvalidProbe, status.FailedStatus))
 	const want = "spec.probe.steps[pay].assertions[0].expression: line 1, column 18: undeclared reference to 'jsn'"
 	if text := message(t, "Touchpoint", namespace, "checkout"); text != want {
 		t.Errorf("message %q, want %q", text, want)
 	}
 	apply(t, namespace, strings.ReplaceAll(touchpoint, "EXPRESSION", `"status == 200 && json.ok"`))
-	eventually(t, "the touchpoint is ready", 10*time.Second, isReady("Touchpoint", namespace, "checkout"))
+	eventually(t, "the touchpoint is ready", soon, isReady("Touchpoint", namespace, "checkout"))
 }
 
 // What probers told of locations that nobody asks for any more goes away, even if it
@@ -73,15 +72,15 @@ spec: {channel: Web, probe: {locations: `+list+`, http: {url: "http://shop/"}}}
 		}
 	}
 	locations("[east, west]")
-	eventually(t, "ready", 10*time.Second, isReady("Touchpoint", namespace, "checkout"))
+	eventually(t, "ready", soon, isReady("Touchpoint", namespace, "checkout"))
 	tell("east")
 	tell("west")
-	eventually(t, "both have told", 5*time.Second, told("[east west]"))
+	eventually(t, "both have told", soon, told("[east west]"))
 	locations("[east]")
-	eventually(t, "only the east is left", 10*time.Second, told("[east]"))
+	eventually(t, "only the east is left", soon, told("[east]"))
 	tell("west")
-	eventually(t, "even after a late word from the west", 10*time.Second, told("[east]"))
-	eventually(t, "still ready", 5*time.Second, isReady("Touchpoint", namespace, "checkout"))
+	eventually(t, "even after a late word from the west", soon, told("[east]"))
+	eventually(t, "still ready", soon, isReady("Touchpoint", namespace, "checkout"))
 	for _, entry := range get[v1alpha1.Touchpoint](t, namespace, "checkout").ManagedFields {
 		if entry.Manager == v1alpha1.ProbeFieldOwner("west") {
 			t.Errorf("the west still owns %s", entry.FieldsV1)

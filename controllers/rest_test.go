@@ -289,8 +289,8 @@ func TestPrometheusIsAway(t *testing.T) {
 		slo := get[v1alpha1.ExperienceSLO](t, s.namespace, "part-0").Status
 		return condition(slo.Conditions, v1alpha1.ConditionMet, metav1.ConditionTrue, v1alpha1.ReasonKept)
 	}
-	eventually(t, "customers are content", 60*time.Second, content)
-	eventually(t, "all are observed", 60*time.Second, s.all(v1alpha1.ConditionObserved, metav1.ConditionTrue, v1alpha1.ReasonAnswering))
+	eventually(t, "customers are content", soon, content)
+	eventually(t, "all are observed", soon, s.all(v1alpha1.ConditionObserved, metav1.ConditionTrue, v1alpha1.ReasonAnswering))
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}
@@ -322,7 +322,7 @@ func TestPrometheusIsAway(t *testing.T) {
 		slo, touchpoint, journey := figures()
 		before := m.writes(t)
 		prometheus.fault.Store(fault)
-		eventually(t, "all tell of "+fault, 60*time.Second, s.all(v1alpha1.ConditionObserved, metav1.ConditionFalse, "Prometheus"+fault))
+		eventually(t, "all tell of "+fault, soon, s.all(v1alpha1.ConditionObserved, metav1.ConditionFalse, "Prometheus"+fault))
 		once(before)
 		sloNow, touchpointNow, journeyNow := figures()
 		if !equality.Semantic.DeepEqual([]any{slo, touchpoint, journey}, []any{sloNow, touchpointNow, journeyNow}) {
@@ -346,7 +346,7 @@ func TestPrometheusIsAway(t *testing.T) {
 		}
 		before = m.writes(t)
 		prometheus.fault.Store("")
-		eventually(t, "it answers again", 60*time.Second, s.all(v1alpha1.ConditionObserved, metav1.ConditionTrue, v1alpha1.ReasonAnswering))
+		eventually(t, "it answers again", soon, s.all(v1alpha1.ConditionObserved, metav1.ConditionTrue, v1alpha1.ReasonAnswering))
 		once(before)
 	}
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/backtest"
@@ -101,7 +99,13 @@ asks for 1.`,
 			}
 			options.Prometheus = &backtest.Prometheus{URL: from.URL, Client: client, Timeout: timeout, QueriesOnly: queries}
 			tell, end := progressOn(streams.ErrOut)
-			options.Tell = tell
+			var told time.Time
+			options.Tell = func(text string) {
+				if now := time.Now(); now.Sub(told) > 100*time.Millisecond {
+					told = now
+					tell(text)
+				}
+			}
 			found, err := backtest.Run(c.Context(), options)
 			end()
 			if err != nil {
@@ -140,19 +144,4 @@ func writeReport(out io.Writer, report *backtest.Report, output string) error {
 		return report.WriteText(out)
 	}
 	return printAs(out, output, report)
-}
-
-// progressOn shows how far things are, on a terminal only.
-func progressOn(out io.Writer) (tell func(string), end func()) {
-	file, is := out.(*os.File)
-	if !is || !term.IsTerminal(int(file.Fd())) {
-		return nil, func() {}
-	}
-	var last time.Time
-	return func(text string) {
-		if now := time.Now(); now.Sub(last) > 100*time.Millisecond {
-			last = now
-			fmt.Fprintf(out, "\r\x1b[K%s", text)
-		}
-	}, func() { fmt.Fprint(out, "\r\x1b[K") }
 }

@@ -19,33 +19,15 @@ import (
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/files"
 	"github.com/sojourn-dev/sojourn/cmd/kubectl-journey/internal/lint"
 	"github.com/sojourn-dev/sojourn/controllers/publish"
-	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
 // TestFilesBesideACluster compares what is said of files without a cluster with what a real
 // API server says, and files with what is in it.
 func TestFilesBesideACluster(t *testing.T) {
-	cluster, err := localstack.StartControlPlane(t.Context(), localstack.ControlPlaneOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Stop)
-	if err := cluster.InstallCRDs(t.Context(), "../../config/crd"); err != nil {
-		t.Fatal(err)
-	}
-	api, err := client.New(cluster.RESTConfig(), client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, namespace := range []string{"shop", "payments"} {
-		object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": namespace}}}
-		if err := api.Create(t.Context(), object); err != nil {
-			t.Fatal(err)
-		}
-	}
+	plane, api := cluster(t, "shop", "payments")
 	t.Run("admission", func(t *testing.T) { sameRefusals(t, api) })
 	t.Run("defaults", func(t *testing.T) { sameDefaults(t, api) })
-	t.Run("diff", func(t *testing.T) { diffOfCluster(t, api, cluster.Kubeconfig()) })
+	t.Run("diff", func(t *testing.T) { diffOfCluster(t, api, plane.Kubeconfig()) })
 }
 
 // create has the API server judge an object strictly, and keeps none.

@@ -1,9 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,25 +20,59 @@ import (
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
-// populated is a cluster with the sample shop, whose checkout is broken; and a journey of
-// which nothing is known, in a namespace of its own.
-func populated(t *testing.T) (kubeconfig string) {
+// shared is the control plane that all tests use, one after another.
+var shared struct {
+	sync.Once
+	plane *localstack.ControlPlane
+	err   error
+}
+
+// cluster is a control plane with none of Sojourn's objects, and with namespaces.
+func cluster(t *testing.T, namespaces ...string) (*localstack.ControlPlane, client.Client) {
 	t.Helper()
-	plane, err := localstack.StartControlPlane(t.Context(), localstack.ControlPlaneOptions{})
-	if err != nil {
-		t.Fatal(err)
+	if testing.Short() {
+		t.Skip("starts an API server")
 	}
-	t.Cleanup(plane.Stop)
-	if err := plane.InstallCRDs(t.Context(), filepath.Join("../../config/crd")); err != nil {
-		t.Fatal(err)
+	shared.Do(func() {
+		// Not the test's context: others use it too.
+		if shared.plane, shared.err = localstack.StartControlPlane(context.Background(), localstack.ControlPlaneOptions{}); shared.err == nil {
+			shared.err = shared.plane.InstallCRDs(context.Background(), "../../config/crd")
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	utilruntime.Must(corev1.AddToScheme(scheme))
-	api, err := client.New(plane.RESTConfig(), client.Options{Scheme: scheme})
+	api, err := client.New(shared.plane.RESTConfig(), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
+	var all corev1.NamespaceList
+	if err := api.List(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range all.Items {
+		for _, kind := range []client.Object{&v1alpha1.Journey{}, &v1alpha1.Touchpoint{}, &v1alpha1.ExperienceSLO{}} {
+			if err := api.DeleteAllOf(t.Context(), kind, client.InNamespace(namespace.Name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, name := range namespaces {
+		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); client.IgnoreAlreadyExists(err) != nil {
+			t.Fatal(err)
+		}
+	}
+	return shared.plane, api
+}
+
+// populated is a cluster with the sample shop, whose checkout is broken; and a journey of
+// which nothing is known, in a namespace of its own.
+func populated(t *testing.T) (kubeconfig string) {
+	t.Helper()
+	plane, api := cluster(t, "shop", "bank")
 	create := func(object client.Object) {
 		t.Helper()
 		status := object.DeepCopyObject().(client.Object)
@@ -46,11 +81,6 @@ func populated(t *testing.T) (kubeconfig string) {
 		}
 		status.SetResourceVersion(object.GetResourceVersion())
 		if err := api.Status().Update(t.Context(), status); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"shop", "bank"} {
-		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,13 +49,29 @@ func (d *display) validate() error {
 }
 
 // size is that of the terminal; ok is false if there is none.
-func (d *display) size() (width, height int, ok bool) {
-	file, is := d.out.(*os.File)
+func (d *display) size() (width, height int, ok bool) { return terminalSize(d.out) }
+
+func terminalSize(out io.Writer) (width, height int, ok bool) {
+	file, is := out.(*os.File)
 	if !is || !term.IsTerminal(int(file.Fd())) {
 		return 0, 0, false
 	}
 	width, height, err := term.GetSize(int(file.Fd()))
 	return width, height, err == nil && width > 0
+}
+
+// progressOn tells people who wait at a terminal how things stand, in one line, which end
+// takes away. Elsewhere nothing is told.
+func progressOn(out io.Writer) (tell func(string), end func()) {
+	if _, _, is := terminalSize(out); !is {
+		return func(string) {}, func() {}
+	}
+	return func(text string) {
+		if width, _, _ := terminalSize(out); width > 2 && len([]rune(text)) > width-1 {
+			text = string([]rune(text)[:width-2]) + "…"
+		}
+		fmt.Fprintf(out, "\r\x1b[K%s", text)
+	}, func() { fmt.Fprint(out, "\r\x1b[K") }
 }
 
 func (d *display) options() terminal.Options {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -77,9 +76,15 @@ this one suffice) and asks no Prometheus.`,
 				return err
 			}
 			defer g.stop()
-			told, clear := progress(streams.ErrOut, patience)
-			verdict, held, late, err := patience.Wait(c.Context(), g.changes, g.look, told)
-			clear()
+			tell, end := progressOn(streams.ErrOut)
+			verdict, held, late, err := patience.Wait(c.Context(), g.changes, g.look, func(p gate.Progress) {
+				if !p.Verdict.Allowed() {
+					tell(p.Verdict.Blocks[0].String())
+					return
+				}
+				tell(fmt.Sprintf("allowed since %s, to stay so for %v", time.Now().Add(-p.Held).Format(time.TimeOnly), patience.For))
+			})
+			end()
 			if err != nil {
 				return err
 			}
@@ -148,26 +153,6 @@ func printVerdict(out io.Writer, format, of string, verdict gate.Verdict, held t
 	default:
 		return nil
 	}
-}
-
-// progress tells people who wait at a terminal how it stands, in one line.
-func progress(out io.Writer, patience gate.Patience) (told func(gate.Progress), clear func()) {
-	file, is := out.(interface{ Fd() uintptr })
-	if !is || !term.IsTerminal(int(file.Fd())) {
-		return func(gate.Progress) {}, func() {}
-	}
-	return func(p gate.Progress) {
-			line := fmt.Sprintf("allowed since %s, to stay so for %v", time.Now().Add(-p.Held).Format(time.TimeOnly), patience.For)
-			if !p.Verdict.Allowed() {
-				line = p.Verdict.Blocks[0].String()
-			}
-			if width, _, err := term.GetSize(int(file.Fd())); err == nil && len([]rune(line)) > width-1 && width > 2 {
-				line = string([]rune(line)[:width-2]) + "…"
-			}
-			fmt.Fprintf(out, "\r\x1b[K%s", line)
-		}, func() {
-			fmt.Fprint(out, "\r\x1b[K")
-		}
 }
 
 // watched is what a gate looks at: objects that a watch keeps up to date.

@@ -6,40 +6,23 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/api/v1alpha1"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
-// TestWithCluster does what takes a real API server, with one for all.
+// TestWithCluster does what takes a real API server.
 func TestWithCluster(t *testing.T) {
-	plane, err := localstack.StartControlPlane(t.Context(), localstack.ControlPlaneOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(plane.Stop)
-	if err := plane.InstallCRDs(t.Context(), "../../config/crd"); err != nil {
-		t.Fatal(err)
-	}
-	t.Run("gate", func(t *testing.T) { gateAt(t, plane) })
+	plane, api := cluster(t, "shop")
+	t.Run("gate", func(t *testing.T) { gateAt(t, plane, api) })
 	t.Run("snippets", func(t *testing.T) { checkSnippets(t, plane) })
 	t.Run("tutorial", func(t *testing.T) { followTutorial(t, plane) })
 }
 
 // gateAt gates objects whose status is written here as the manager would.
-func gateAt(t *testing.T, plane *localstack.ControlPlane) {
-	scheme := runtime.NewScheme()
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	utilruntime.Must(corev1.AddToScheme(scheme))
-	kubernetes, err := client.New(plane.RESTConfig(), client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+func gateAt(t *testing.T, plane *localstack.ControlPlane, kubernetes client.Client) {
 	slo := &v1alpha1.ExperienceSLO{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "checkout"},
 		Spec: v1alpha1.ExperienceSLOSpec{
@@ -52,7 +35,7 @@ func gateAt(t *testing.T, plane *localstack.ControlPlane) {
 		Spec:       v1alpha1.JourneySpec{Stages: []v1alpha1.Stage{{Name: "purchase", Touchpoints: []v1alpha1.TouchpointReference{{Name: "checkout"}}}}},
 	}
 	for _, object := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, slo, journey,
+		slo, journey,
 		&v1alpha1.Touchpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "checkout"}, Spec: v1alpha1.TouchpointSpec{Channel: "Web"}},
 	} {
 		if err := kubernetes.Create(t.Context(), object); err != nil {

@@ -16,15 +16,14 @@ import (
 
 	"github.com/sojourn-dev/sojourn/controllers/rules"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
+	"github.com/sojourn-dev/sojourn/hack/manual"
 )
-
-var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```\n")
 
 // checkSnippets holds what docs/gate.md offers to what can be checked: YAML, PromQL over
 // series that there are, and gates that this tool understands. Where SOJOURN_GATE_CRDS names
 // folders with the CRDs of other projects, the API server checks their objects.
 func checkSnippets(t *testing.T, plane *localstack.ControlPlane) {
-	page, err := os.ReadFile("../../docs/gate.md")
+	page, err := manual.Read("../../docs/gate.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,14 +38,17 @@ func checkSnippets(t *testing.T, plane *localstack.ControlPlane) {
 		}
 	}
 	found, queries, gates := 0, 0, 0
-	for _, block := range yamlBlock.FindAllStringSubmatch(string(page), -1) {
-		found++
-		var content map[string]any
-		if err := yaml.UnmarshalStrict([]byte(block[1]), &content); err != nil {
-			t.Errorf("%v\n%s", err, block[1])
+	for _, block := range page.Blocks {
+		if block.Language != "yaml" {
 			continue
 		}
-		for _, query := range regexp.MustCompile(`(?m)^ *query: (.*)$`).FindAllStringSubmatch(block[1], -1) {
+		found++
+		var content map[string]any
+		if err := yaml.UnmarshalStrict([]byte(block.Text), &content); err != nil {
+			t.Errorf("%v\n%s", err, block.Text)
+			continue
+		}
+		for _, query := range regexp.MustCompile(`(?m)^ *query: (.*)$`).FindAllStringSubmatch(block.Text, -1) {
 			queries++
 			expr, err := parser.NewParser(parser.Options{}).ParseExpr(regexp.MustCompile(`\{\{ \w+ }}`).ReplaceAllString(query[1], "x"))
 			if err != nil {
@@ -59,7 +61,7 @@ func checkSnippets(t *testing.T, plane *localstack.ControlPlane) {
 				}
 			}
 		}
-		for _, gate := range regexp.MustCompile(`(?m)(?:args: \[|journey |/program )(gate,? .*?)\]?$`).FindAllStringSubmatch(block[1], -1) {
+		for _, gate := range regexp.MustCompile(`(?m)(?:args: \[|journey |/program )(gate,? .*?)\]?$`).FindAllStringSubmatch(block.Text, -1) {
 			words := strings.FieldsFunc(gate[1], func(r rune) bool { return r == ' ' || r == ',' || r == '"' })
 			for i, word := range words { // what Tekton fills in
 				words[i] = strings.NewReplacer("$(params.for)", "10m", "$(params.min-budget)", "20%").Replace(word)

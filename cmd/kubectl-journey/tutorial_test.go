@@ -2,30 +2,19 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/sojourn-dev/sojourn/hack/localstack"
+	"github.com/sojourn-dev/sojourn/hack/manual"
 )
-
-var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```\n(?:\n```(?:text|mermaid)\n(.*?)^```\n)?")
 
 // followTutorial types what docs/tutorial.md says, in one shell. Every command has to
 // succeed, and to print what stands in the block after it.
 func followTutorial(t *testing.T, plane *localstack.ControlPlane) {
-	page, err := os.ReadFile("../../docs/tutorial.md")
+	page, err := manual.Read("../../docs/tutorial.md")
 	if err != nil {
-		t.Fatal(err)
-	}
-	kubectl, err := localstack.Binary(t.Context(), localstack.KubectlBinary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	programs, work := t.TempDir(), t.TempDir()
-	if err := os.Symlink(kubectl, filepath.Join(programs, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
 	// This test is the plugin, so that nothing is built twice: see TestMain.
@@ -33,42 +22,31 @@ func followTutorial(t *testing.T, plane *localstack.ControlPlane) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(self, filepath.Join(programs, "kubectl-journey")); err != nil {
+	// kubectl completes the plugin's arguments by a program of this name.
+	complete := filepath.Join(t.TempDir(), "kubectl_complete-journey")
+	if err := os.WriteFile(complete, []byte("#!/bin/sh\nexec kubectl-journey __complete \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var script strings.Builder
-	script.WriteString("set -e\n")
-	var wanted []string
-	for _, block := range shellBlock.FindAllStringSubmatch(string(page), -1) {
-		if strings.Contains(block[1], "make ") {
+	shell := manual.Open(t, manual.Options{
+		Checkout: "../..", Kubeconfig: plane.Kubeconfig(), Environment: []string{"SHOP=http://127.0.0.1:8080", asPlugin + "=1"},
+		Programs: map[string]string{"kubectl-journey": self, "kubectl_complete-journey": complete},
+	})
+	typed := 0
+	for i, b := range page.Blocks {
+		if b.Language != "sh" || strings.Contains(b.Text, "make ") {
 			continue // the demo: here is only its API server
 		}
-		script.WriteString(block[1] + "echo '--- next'\n")
-		wanted = append(wanted, block[2])
-	}
-	// kubectl completes the plugin's arguments by a program of this name.
-	if err := os.WriteFile(filepath.Join(programs, "kubectl_complete-journey"), []byte("#!/bin/sh\nexec kubectl-journey __complete \"$@\"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	script.WriteString("kubectl __complete journey gate -n tea journey/ 2>/dev/null\necho '--- next'\n")
-	wanted = append(wanted, "journey/buying-tea\n:4\n")
-	command := exec.CommandContext(t.Context(), "bash")
-	command.Dir, command.Stdin = work, strings.NewReader(script.String())
-	command.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "KUBECONFIG="+plane.Kubeconfig(), "SHOP=http://127.0.0.1:8080", asPlugin+"=1")
-	var complaints strings.Builder
-	command.Stderr = &complaints
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out, complaints.String())
-	}
-	printed := strings.Split(string(out), "--- next\n")
-	if len(wanted) < 5 || len(printed) != len(wanted)+1 {
-		t.Fatalf("%d blocks, %d outputs\n%s", len(wanted), len(printed)-1, out)
-	}
-	for i := range wanted {
-		if wanted[i] != "" && printed[i] != wanted[i] {
-			t.Errorf("block %d prints\n%s\nand should\n%s", i+1, printed[i], wanted[i])
+		typed++
+		got, want := shell.Type(b.Text), page.Prints(i)
+		if got.Status != 0 || want != "" && got.Printed != want {
+			t.Fatalf("line %d ends with %d and prints\n%s\n%s\nand should\n%s", b.Line, got.Status, got.Printed, got.Said, want)
 		}
+	}
+	if typed < 4 {
+		t.Errorf("only %d blocks of sh: has the page changed its form?", typed)
+	}
+	if got := shell.Type("kubectl __complete journey gate -n tea journey/"); got.Printed != "journey/buying-tea\n:4" {
+		t.Errorf("completed by %+v", got)
 	}
 }
 
@@ -80,5 +58,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	shared.plane.Stop()
+	os.Exit(code)
 }

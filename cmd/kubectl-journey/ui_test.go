@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-
-	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
 func TestFlagsOfUIGoTogether(t *testing.T) {
@@ -49,22 +47,12 @@ func TestFlagsOfUIGoTogether(t *testing.T) {
 
 // TestUI serves the journeys of a real API server, to oneself and to others.
 func TestUI(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an API server")
-	}
-	cluster, err := localstack.StartControlPlane(t.Context(), localstack.ControlPlaneOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Stop)
-	if err := cluster.InstallCRDs(t.Context(), filepath.Join("..", "..", "config", "crd")); err != nil {
-		t.Fatal(err)
-	}
+	plane, _ := cluster(t)
 	run := func(args ...string) (out *lines, stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		out = &lines{}
 		c := uiCommand(genericclioptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: t.Output()})
-		c.SetArgs(append(args, "--kubeconfig", cluster.Kubeconfig()))
+		c.SetArgs(append(args, "--kubeconfig", plane.Kubeconfig()))
 		ended := make(chan error, 1)
 		go func() { ended <- c.ExecuteContext(ctx) }()
 		return out, func() {

@@ -191,6 +191,7 @@ func total(t *testing.T, metrics, touchpoint, instrument string, score int) stri
 }
 
 func TestSurveyPage(t *testing.T) {
+	chineseFont(t)
 	responses, metrics := gateway(t)
 	page := "http://" + responses + "/s/shop/"
 
@@ -312,6 +313,10 @@ func TestSurveyPage(t *testing.T) {
 				if len(faint) > 0 {
 					t.Errorf("%s, %s: %s", path, scheme, faint)
 				}
+				for _, width := range []int64{400, 1280} {
+					b.run(t, chromedp.EmulateViewport(width, 900))
+					b.shoot(t, "survey-"+strings.ReplaceAll(path, "/", "-"), width, scheme)
+				}
 			}
 		}
 	})
@@ -335,9 +340,9 @@ const tooSmall = `[...document.querySelectorAll("label:has(input), textarea, but
 	.filter(([_, box]) => box.height < 44 || box.width < 32)
 	.map(([name, box]) => name + " " + box.width + "x" + box.height)`
 
-// tooFaint lists texts that stand out less from what is behind them than 4.5 to 1, and
-// edges of fields less than 3 to 1: level AA of the same guidelines.
-const tooFaint = `(() => {
+// contrasts is what tells how much a text stands out from what is behind it, by the
+// guidelines' formula.
+const contrasts = `
 	const channels = color => color.match(/[\d.]+/g).map(Number)
 	const light = color => {
 		const [r, g, b] = channels(color).map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
@@ -353,7 +358,11 @@ const tooFaint = `(() => {
 			if ((channels(color)[3] ?? 1) > 0) return color
 		}
 		return "rgb(255, 255, 255)"
-	}
+	}`
+
+// tooFaint lists texts that stand out less from what is behind them than 4.5 to 1, and
+// edges of fields less than 3 to 1: level AA of the same guidelines.
+const tooFaint = `(() => {` + contrasts + `
 	const found = []
 	for (const e of document.querySelectorAll("h1, legend, label, span, p, button, textarea")) {
 		const style = getComputedStyle(e), text = contrast(style.color, behind(e))

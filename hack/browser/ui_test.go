@@ -64,11 +64,10 @@ func chineseFont(t *testing.T) {
 }
 
 // TestPages looks at every kind of page, on a phone, on a desk and on a wall, by day and by
-// night. With SOJOURN_SCREENSHOTS set to a folder, it leaves what it saw there.
+// night.
 func TestPages(t *testing.T) {
 	chineseFont(t)
 	address, say := pages(t)
-	folder := os.Getenv("SOJOURN_SCREENSHOTS")
 	const long = "a-journey-with-a-name-that-is-as-long-as-kubernetes-lets-it-bee"
 	looks := map[string]string{
 		"all": "", "shop": "journeys/shop/online-purchase", "long": "journeys/shop/" + long, "silent": "journeys/shop/silent",
@@ -97,17 +96,7 @@ func TestPages(t *testing.T) {
 				for _, text := range hidden {
 					t.Errorf("%s: out of its place: %s", at, text)
 				}
-				if folder != "" {
-					var shot []byte
-					b.run(t, chromedp.ActionFunc(func(ctx context.Context) (err error) {
-						shot, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).WithFormat(page.CaptureScreenshotFormatPng).
-							WithClip(full(ctx, width)).Do(ctx)
-						return err
-					}))
-					if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), shot, 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
+				b.shoot(t, name, width, scheme)
 			}
 			b.onlyAsked(t, address)
 		}
@@ -154,6 +143,24 @@ func TestStreamBreaks(t *testing.T) {
 	b.run(t, chromedp.Poll(`/^not connected since \d\d:\d\d:\d\d UTC$/.test(document.querySelector("#live").textContent)`, nil))
 }
 
+// shoot leaves a picture of what is shown in the folder that SOJOURN_SCREENSHOTS names.
+func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
+	t.Helper()
+	folder := os.Getenv("SOJOURN_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	var shot []byte
+	b.run(t, chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		shot, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).WithFormat(page.CaptureScreenshotFormatPng).
+			WithClip(full(ctx, width)).Do(ctx)
+		return err
+	}))
+	if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), shot, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func full(ctx context.Context, width int64) *page.Viewport {
 	_, _, _, _, _, size, err := page.GetLayoutMetrics().Do(ctx)
 	if err != nil {
@@ -180,23 +187,7 @@ func (b *browser) onlyAsked(t *testing.T, address string) {
 
 // faintTexts lists texts, those of drawings too, that stand out less from what is behind
 // them than 4.5 to 1: level AA of the accessibility guidelines.
-const faintTexts = `(() => {
-	const channels = color => color.match(/[\d.]+/g).map(Number)
-	const light = color => {
-		const [r, g, b] = channels(color).map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-		return 0.2126 * r + 0.7152 * g + 0.0722 * b
-	}
-	const contrast = (a, b) => {
-		const [low, high] = [light(a), light(b)].sort((x, y) => x - y)
-		return (high + 0.05) / (low + 0.05)
-	}
-	const behind = e => {
-		for (; e; e = e.parentElement) {
-			const color = getComputedStyle(e).backgroundColor
-			if ((channels(color)[3] ?? 1) > 0) return color
-		}
-		return "rgb(255, 255, 255)"
-	}
+const faintTexts = `(() => {` + contrasts + `
 	const found = []
 	for (const e of document.querySelectorAll("h1, h2, h3, p, a, li, dt, dd, td, th, b, small, span, summary, caption, time, code, figcaption")) {
 		if (e.closest("svg") || !e.textContent.trim() || e.closest(".quiet, .skip")) continue

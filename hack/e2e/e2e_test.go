@@ -110,7 +110,7 @@ func deletedRulesComeBack(ctx context.Context, d *story.Demo) error {
 		if err := configMaps.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			after, err := configMaps.Get(ctx, name, metav1.GetOptions{})
 			if err == nil && after.UID != before.UID {
@@ -120,7 +120,7 @@ func deletedRulesComeBack(ctx context.Context, d *story.Demo) error {
 				return err
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("%s did not come back within five seconds", name)
+				return fmt.Errorf("%s did not come back within a minute", name)
 			}
 			time.Sleep(50 * time.Millisecond)
 		}

@@ -77,14 +77,14 @@ func TestControlPlane(t *testing.T) {
 		if err := objects.Resource(widgets).Namespace(namespace).Delete(ctx, "owner", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the owned ConfigMap is gone", 10*time.Second, func(ctx context.Context) error {
+		eventually(t, "the owned ConfigMap is gone", func(ctx context.Context) error {
 			return wantNotFound(client.CoreV1().ConfigMaps(namespace).Get(ctx, "owned", metav1.GetOptions{}))
 		})
 	})
 
 	t.Run("service account tokens are issued, reviewed and held to RBAC", func(t *testing.T) {
 		var token string
-		eventually(t, "a token for the default service account", 10*time.Second, func(ctx context.Context) error {
+		eventually(t, "a token for the default service account", func(ctx context.Context) error {
 			request, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "default",
 				&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 			if err == nil {
@@ -141,7 +141,7 @@ func TestControlPlane(t *testing.T) {
 	})
 
 	t.Run("the audit log has every write", func(t *testing.T) {
-		eventually(t, "the widget's creation is in the audit log", 5*time.Second, func(context.Context) error {
+		eventually(t, "the widget's creation is in the audit log", func(context.Context) error {
 			data, err := os.ReadFile(cp.AuditLogPath)
 			if err != nil {
 				return err
@@ -159,7 +159,7 @@ func TestControlPlane(t *testing.T) {
 		if err := client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the namespace is gone", 20*time.Second, func(ctx context.Context) error {
+		eventually(t, "the namespace is gone", func(ctx context.Context) error {
 			return wantNotFound(client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{}))
 		})
 	})

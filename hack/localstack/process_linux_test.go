@@ -69,7 +69,7 @@ func TestNothingOutlivesUs(t *testing.T) {
 				}
 			}
 			_ = child.Wait()
-			eventually(t, "all programs are gone", 5*time.Second, func(context.Context) error {
+			eventually(t, "all programs are gone", func(context.Context) error {
 				for _, pid := range pids {
 					if running(pid) == nil {
 						return fmt.Errorf("%d still runs", pid)
@@ -133,7 +133,7 @@ func TestStopByForce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the trap is set", 5*time.Second, func(context.Context) error {
+	eventually(t, "the trap is set", func(context.Context) error {
 		if data, err := os.ReadFile(p.logPath); err != nil || !strings.Contains(string(data), "ready") {
 			return fmt.Errorf("log %q, %v", data, err)
 		}

@@ -65,7 +65,7 @@ func TestPrometheusAndAlertmanager(t *testing.T) {
 
 	wantValue := func(expr string, want float64) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%s = %v", expr, want), 10*time.Second, func(ctx context.Context) error {
+		eventually(t, fmt.Sprintf("%s = %v", expr, want), func(ctx context.Context) error {
 			value, err := p.Query(ctx, expr, time.Time{})
 			if err != nil {
 				return err
@@ -85,7 +85,7 @@ func TestPrometheusAndAlertmanager(t *testing.T) {
 		t.Error(err)
 	}
 
-	eventually(t, "the alert is in Alertmanager", 15*time.Second, func(ctx context.Context) error {
+	eventually(t, "the alert is in Alertmanager", func(ctx context.Context) error {
 		alerts, err := alertmanager.Alerts(ctx)
 		if err != nil {
 			return err
@@ -120,7 +120,7 @@ func TestPrometheusAndAlertmanager(t *testing.T) {
 		if err := p.Reload(ctx); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the failing rule is reported", 10*time.Second, func(ctx context.Context) error {
+		eventually(t, "the failing rule is reported", func(ctx context.Context) error {
 			err := p.RulesHealth(ctx)
 			if err == nil || !strings.Contains(err.Error(), "broken.yaml, group broken, rule many_to_many: ") {
 				return errors.Join(errors.New("not reported"), err)
@@ -152,7 +152,7 @@ func TestPrometheusConfigYAML(t *testing.T) {
 		ExtraFlags: []string{"--query.lookback-delta=1m"},
 		ConfigYAML: fmt.Sprintf("global: {evaluation_interval: 500ms}\nrule_files: [%q]\n", filepath.Join(rules, "*.yaml")),
 	})
-	eventually(t, "the rule is evaluated", 10*time.Second, func(ctx context.Context) error {
+	eventually(t, "the rule is evaluated", func(ctx context.Context) error {
 		value, err := p.Query(ctx, "own == 42", time.Time{})
 		if err == nil && len(value.(model.Vector)) != 1 {
 			err = fmt.Errorf("it is %v", value)

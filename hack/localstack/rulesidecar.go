@@ -277,17 +277,22 @@ func (s *RuleSync) sync(ctx context.Context) error {
 		delete(wanted, name)
 	}
 	changed, err := s.write(sources, wanted)
-	if err == nil && (changed || reloadFailed) {
-		if err = s.prometheus.Reload(ctx); err != nil {
-			rejected["reload"] = err
-		} else {
-			s.log.Info("rules reloaded", "files", len(wanted), "left out", len(rejected))
-		}
-	}
+	// Prometheus shows new rules before it has answered: who sees them there must also
+	// see what was left out.
 	s.mu.Lock()
 	s.rejected = rejected
 	s.mu.Unlock()
-	return err
+	if err != nil || !changed && !reloadFailed {
+		return err
+	}
+	if err := s.prometheus.Reload(ctx); err != nil {
+		s.mu.Lock()
+		s.rejected["reload"] = err
+		s.mu.Unlock()
+		return err
+	}
+	s.log.Info("rules reloaded", "files", len(wanted), "left out", len(rejected))
+	return nil
 }
 
 // write brings the folder's files in line and says whether it had to. It touches

@@ -42,7 +42,7 @@ func TestSyncRules(t *testing.T) {
 	}
 	wantGroups := func(what string, want ...string) {
 		t.Helper()
-		eventually(t, what, 10*time.Second, func(ctx context.Context) error {
+		eventually(t, what, func(ctx context.Context) error {
 			result, err := p.API().Rules(ctx, nil)
 			if err != nil {
 				return err

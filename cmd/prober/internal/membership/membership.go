@@ -3,8 +3,8 @@
 // Every prober renews a Lease of its own and looks at those of the others. One that
 // has not renewed its Lease for a while is lost, and the others take its
 // touchpoints. A prober that comes does so in two steps: it is Joining until its
-// series have been scraped at zero, and the others go on meanwhile; then it is a
-// full member, and takes its part from them.
+// series have been scraped at zero, and the others go on meanwhile; then it takes up
+// its part, and a moment later is a full member, for whom the others let go.
 //
 // Nothing is concluded from silence while the API server itself is silent: then the
 // last membership stays. Probing twice beats not probing.
@@ -77,8 +77,9 @@ type Membership struct {
 	// holder tells this process from an earlier or a second one of the same name.
 	holder string
 	share  atomic.Pointer[share]
-	full   atomic.Bool
-	nudge  chan struct{}
+	joined chan struct{} // closed by Join
+	join   sync.Once
+	full   bool // owns its part, whatever its Lease says yet; Run's own
 
 	mu      sync.Mutex
 	seen    map[string]sighting // by name of the Lease
@@ -101,7 +102,7 @@ func New(options Options) *Membership {
 	return &Membership{
 		Options: options,
 		holder:  options.Name + "_" + string(uuid.NewUUID()),
-		nudge:   make(chan struct{}, 1),
+		joined:  make(chan struct{}),
 		seen:    map[string]sighting{},
 	}
 }
@@ -117,14 +118,7 @@ func (m *Membership) Members() int {
 }
 
 // Join makes this prober a full member: its series have been seen at zero.
-func (m *Membership) Join() {
-	if !m.full.Swap(true) {
-		select {
-		case m.nudge <- struct{}{}:
-		default:
-		}
-	}
-}
+func (m *Membership) Join() { m.join.Do(func() { close(m.joined) }) }
 
 // Run keeps the Lease and the view until ctx ends. Then it takes leave, so that the
 // others need not wait for the Lease to expire, and returns when they have seen that.
@@ -133,6 +127,7 @@ func (m *Membership) Run(ctx context.Context) {
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
 	var attempted time.Time
+	joined := m.joined
 	for {
 		now := time.Now()
 		var failed error
@@ -153,8 +148,13 @@ func (m *Membership) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-ticks.C:
-		case <-m.nudge:
-			attempted = time.Time{}
+		case <-joined:
+			// This prober takes up its part at the look that follows, and writes so
+			// into its Lease only then: told before, the others would let go of
+			// visits that nobody makes.
+			joined, m.full = nil, true
+			attempted = time.Now().Add(lookEvery - renewEvery)
+			ticks.Reset(lookEvery)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (m *Membership) leaseName() string { return "sojourn-prober-" + m.Location 
 // renew writes our own Lease.
 func (m *Membership) renew(ctx context.Context) error {
 	step := joining
-	if m.full.Load() {
+	if m.full && !m.Joining() {
 		step = full
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -283,7 +283,7 @@ func (m *Membership) judge(leases []coordinationv1.Lease, now time.Time) (owners
 		known = known || own
 		switch {
 		case last.lost:
-		case lease.Annotations[annotationStep] == full:
+		case own && m.full, lease.Annotations[annotationStep] == full:
 			owners = append(owners, name)
 		default:
 			newcomers = append(newcomers, name)
@@ -339,6 +339,7 @@ func (m *Membership) leave(ctx context.Context) {
 		return
 	}
 	if m.Members() > 1 {
-		time.Sleep(lookEvery * 3 / 2)
+		// The longest that a look may take, after the longest wait for it.
+		time.Sleep(lookEvery + patience)
 	}
 }

@@ -165,6 +165,16 @@ func TestAllBegin(t *testing.T) {
 	g.look(t, "b")
 }
 
+// One that joins owns before its Lease says so.
+func TestTakesUpFirst(t *testing.T) {
+	g := newGroup("a")
+	g.renew("b", full)
+	g.renew("a", joining)
+	g.look(t, "b")
+	g.m.full = true
+	g.look(t, "a", "b")
+}
+
 // After an outage of the API server nobody is taken for lost who comes back a
 // little later; one that was lost meanwhile is missed all the same.
 func TestOutage(t *testing.T) {
