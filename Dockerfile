@@ -8,7 +8,8 @@
 #
 #   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-journey:latest .
 #
-# `make images` makes the same without Docker.
+# `make push` and `make images` make the same without Docker, and with the same Go the very
+# same programs.
 
 # The compiler runs on the builder's own platform, whatever it builds for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -26,7 +27,7 @@ ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build \
-        -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/program \
+        -trimpath -ldflags "-s -w -buildid= -X main.version=$VERSION" -o /out/program \
         "./cmd/${PROGRAM:?is not set: add --build-arg PROGRAM=manager, prober, gateway or kubectl-journey}"
 
 FROM scratch
@@ -35,7 +36,9 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sojourn-$PROGRAM" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="https://github.com/sojourn-dev/sojourn" \
+      org.opencontainers.image.licenses="Apache-2.0"
 # For https touchpoints: whom browsers trust.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/program /program
