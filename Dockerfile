@@ -6,7 +6,7 @@
 #
 # and so is kubectl-journey, for web pages in the cluster and gates that run as Pods:
 #
-#   docker build --build-arg PROGRAM=kubectl-journey -t sojourn-journey:latest .
+#   docker build --build-arg PROGRAM=kubectl-journey --build-arg TITLE=sojourn-journey -t sojourn-journey:latest .
 #
 # `make push` and `make images` make the same without Docker, and with the same Go the very
 # same programs.
@@ -32,9 +32,10 @@ RUN --mount=type=cache,target=/go/pkg/mod \
 
 FROM scratch
 ARG PROGRAM
+ARG TITLE=sojourn-$PROGRAM
 ARG VERSION=unknown
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="sojourn-$PROGRAM" \
+LABEL org.opencontainers.image.title="$TITLE" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.source="https://github.com/sojourn-dev/sojourn" \

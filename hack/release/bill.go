@@ -17,13 +17,13 @@ const (
 	license  = "Apache-2.0"
 )
 
-// saveBill writes a bill of materials beside what it is of.
+// saveBill writes a bill of materials beside what it is of, under the same name.
 func (r *release) saveBill(name, title string, programs ...string) error {
 	bill, err := billOf(title, r.version, programs...)
 	if err != nil {
 		return err
 	}
-	return r.save(name+".cdx.json", bill)
+	return r.saveQuietly(name+".cdx.json", bill)
 }
 
 // billOf lists what programs consist of, as the Go command recorded it in the programs
@@ -83,7 +83,8 @@ func billOf(title, version string, programs ...string) ([]byte, error) {
 	bill := cdx.NewBOM()
 	bill.Metadata, bill.Components, bill.Dependencies = &cdx.Metadata{Component: &root}, &listed, &dependencies
 	var text bytes.Buffer
-	err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bill)
+	// Scanners are slow to learn of newer versions, and nothing of theirs is needed.
+	err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bill, cdx.SpecVersion1_5)
 	return text.Bytes(), err
 }
 

@@ -213,7 +213,7 @@ func (r *release) compile(ctx context.Context, platform string, programs ...stri
 	if len(missing) == 0 {
 		return built, nil
 	}
-	fmt.Fprintf(r.log, "compiling %s for %s\n", strings.Join(missing, ", "), platform)
+	fmt.Fprintf(r.log, "compiling %s for %s: minutes the first time\n", strings.Join(missing, ", "), platform)
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
 		"-ldflags", "-s -w -buildid= -X main.version="+r.version, "-o", folder+string(filepath.Separator))
 	for _, program := range missing {
@@ -255,11 +255,15 @@ func (r *release) fileName(of, platform string) string {
 
 // save writes a file and says so.
 func (r *release) save(name string, content []byte) error {
+	fmt.Fprintf(r.log, "%s  %s\n", filepath.Join(r.out, name), size(len(content)))
+	return r.saveQuietly(name, content)
+}
+
+func (r *release) saveQuietly(name string, content []byte) error {
 	path := filepath.Join(r.out, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.log, "%s  %s\n", path, size(len(content)))
 	return os.WriteFile(path, content, 0o644)
 }
 
