@@ -26,13 +26,13 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// named is an image that is to be: what it is called, and the program in it.
+// named is an image that is to be.
 type named struct {
-	title, program string
-	tag            name.Tag
+	title string
+	tag   name.Tag
 }
 
-// images are all of the project's.
+// images are all of the project's, in the order of programs, and the plugin's last.
 func (r *release) images() ([]named, error) {
 	wrong := func(why error) error {
 		return fmt.Errorf("IMAGE_PREFIX=%s begins no name of an image: write a registry and a folder in it, without https://, such as images.example.com/sojourn: %w", r.imagePrefix, why)
@@ -47,7 +47,7 @@ func (r *release) images() ([]named, error) {
 		if err != nil {
 			return nil, wrong(err)
 		}
-		all = append(all, named{title, program, tag})
+		all = append(all, named{title, tag})
 	}
 	return all, nil
 }
@@ -67,45 +67,58 @@ func (r *release) imageFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.eachImage(ctx, images, func(n named, platform string, image v1.Image) error {
-		var packed bytes.Buffer
-		if err := tarball.Write(n.tag, image, &packed); err != nil {
-			return err
+	return r.eachImage(ctx, images, func(n named, platforms []made) error {
+		for _, m := range platforms {
+			var packed bytes.Buffer
+			if err := tarball.Write(n.tag, m, &packed); err != nil {
+				return err
+			}
+			if err := r.save(m.file+".tar", packed.Bytes()); err != nil {
+				return err
+			}
 		}
-		return r.save(filepath.Join("images", r.fileName(n.title, platform)+".tar"), packed.Bytes())
+		return nil
 	})
 }
 
-// eachImage makes the images for all platforms, and writes their bills.
-func (r *release) eachImage(ctx context.Context, images []named, do func(n named, platform string, image v1.Image) error) error {
+// made is an image for one platform, and its file's name without the ending.
+type made struct {
+	v1.Image
+	file string
+}
+
+// eachImage makes each image for all platforms, and writes bills of them.
+func (r *release) eachImage(ctx context.Context, images []named, do func(n named, platforms []made) error) error {
 	platforms := r.nodePlatforms()
 	if len(platforms) == 0 {
 		return fmt.Errorf("PLATFORMS=%s: images are for Linux: write some such as %s", strings.Join(r.platforms, ","), strings.Join(nodes, ","))
 	}
+	built := map[string][]string{}
 	for _, platform := range platforms {
-		if _, err := r.compile(ctx, platform, append(slices.Clone(programs), journey)...); err != nil {
+		var err error
+		if built[platform], err = r.compile(ctx, platform, append(slices.Clone(programs), journey)...); err != nil {
 			return err
 		}
 	}
-	for _, n := range images {
+	for i, n := range images {
+		var all []made
 		for _, platform := range platforms {
-			built, err := r.compile(ctx, platform, n.program) // is there
-			if err != nil {
-				return err
-			}
+			program := built[platform][i]
 			image, err := build(options{
-				program: built[0], trusted: trusted(), entrypoint: "/program", created: r.date, compression: 6,
+				program: program, trusted: trusted(), entrypoint: "/program", created: r.date, compression: 6,
 				labels: labelsOf(n.title, r.version, r.revision, r.date),
 			})
 			if err != nil {
 				return err
 			}
-			if err := do(n, platform, image); err != nil {
+			m := made{image, filepath.Join("images", r.fileName(n.title, platform))}
+			if err := r.saveBill(m.file, n.title, program); err != nil {
 				return err
 			}
-			if err := r.saveBill(filepath.Join("images", r.fileName(n.title, platform)), n.title, built[0]); err != nil {
-				return err
-			}
+			all = append(all, m)
+		}
+		if err := do(n, all); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -37,8 +37,8 @@ func program(t *testing.T, environment ...string) string {
 // epoch is when test images were made.
 var epoch = time.Unix(1_700_000_000, 0).UTC()
 
-// made is an image of a program.
-func made(t *testing.T, program string, created time.Time) v1.Image {
+// imageOf is an image of a program.
+func imageOf(t *testing.T, program string, created time.Time) v1.Image {
 	t.Helper()
 	image, err := build(options{
 		program: program, trusted: trusted(), entrypoint: "/program", created: created, compression: 6,
@@ -77,20 +77,20 @@ func files(t *testing.T, image v1.Image) map[string]*tar.Header {
 
 func TestSameInputSameDigest(t *testing.T) {
 	one, other := program(t), program(t)
-	digest, err := made(t, one, epoch).Digest()
+	digest, err := imageOf(t, one, epoch).Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := made(t, other, epoch).Digest(); err != nil || again != digest {
+	if again, err := imageOf(t, other, epoch).Digest(); err != nil || again != digest {
 		t.Errorf("%s, then %s (%v)", digest, again, err)
 	}
-	if same, err := made(t, one, epoch.Add(time.Second)).Digest(); err != nil || same == digest {
+	if same, err := imageOf(t, one, epoch.Add(time.Second)).Digest(); err != nil || same == digest {
 		t.Errorf("another time does not show: %v", err)
 	}
 }
 
 func TestWhatItSays(t *testing.T) {
-	image := made(t, program(t), epoch)
+	image := imageOf(t, program(t), epoch)
 	config, err := image.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestSameAsDockerfile(t *testing.T) {
 		}
 		return values
 	}
-	image := made(t, program(t), epoch)
+	image := imageOf(t, program(t), epoch)
 	config, err := image.ConfigFile()
 	if err != nil {
 		t.Fatal(err)

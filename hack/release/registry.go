@@ -44,20 +44,15 @@ func (r *release) push(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	platforms := r.nodePlatforms()
-	var index v1.ImageIndex
 	var pushed []string
-	err = r.eachImage(ctx, images, func(n named, platform string, image v1.Image) error {
-		if platform == platforms[0] {
-			index = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-		}
-		config, err := image.ConfigFile()
-		if err != nil {
-			return err
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: config.Platform()}})
-		if platform != platforms[len(platforms)-1] {
-			return nil
+	err = r.eachImage(ctx, images, func(n named, platforms []made) error {
+		index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+		for _, m := range platforms {
+			config, err := m.ConfigFile()
+			if err != nil {
+				return err
+			}
+			index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: m, Descriptor: v1.Descriptor{Platform: config.Platform()}})
 		}
 		fmt.Fprintf(r.log, "pushing %s\n", n.tag)
 		if err := pusher.Push(ctx, n.tag, index); err != nil {
@@ -75,7 +70,10 @@ func (r *release) push(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(r.log, "\npushed for %s:\n%s\n\ninstall by one of\n  helm install sojourn %s -n sojourn-system --create-namespace\n  kubectl apply --server-side -f %s\n",
-		strings.Join(platforms, ", "), strings.Join(pushed, "\n"), filepath.Join(r.out, chart), filepath.Join(r.out, "install.yaml"))
+		strings.Join(r.nodePlatforms(), ", "), strings.Join(pushed, "\n"), filepath.Join(r.out, chart), filepath.Join(r.out, "install.yaml"))
+	if strings.HasSuffix(r.version, "-dirty") {
+		fmt.Fprintln(r.log, "\nThe sources have changes that are not committed: nodes that have this version already will not pull it anew.\nCommit, or write a VERSION= of your own, before you push other changes.")
+	}
 	return nil
 }
 
