@@ -5,7 +5,9 @@ ONCE ?=
 BIN := $(CURDIR)/bin
 # The data race detector needs cgo, and so a C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Between releases a version as Go makes it of a commit, which sorts by time.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || \
+	TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --abbrev=12 --format="v0.0.0-%cd-%h$$(git diff --quiet HEAD || echo -dirty)" 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
 
@@ -32,25 +34,26 @@ computing:
 build: ## Compile the programs into bin/.
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/...
 
-.PHONY: plugin
-plugin: ## Make the plugin's archives for all platforms and its krew manifest, in dist/.
-	$(GO) run ./hack/krew -version $(VERSION)
-
-# For which the images are, and what comes before their names, such as
-# images.example.com/sojourn.
-ARCH ?= $(shell $(GO) env GOARCH)
+# What comes before the names of images, such as images.example.com/sojourn, and for which
+# platforms is built; default: all of a cluster's nodes, or all of people's machines.
 IMAGE_PREFIX ?=
+PLATFORMS ?=
+RELEASE = $(GO) -C hack/release build -o $(BIN)/release . && \
+	$(BIN)/release --version '$(VERSION)' --image-prefix '$(IMAGE_PREFIX)' --platforms '$(PLATFORMS)'
+
+.PHONY: push
+push: ## Push images, and write a chart and a manifest that name them: make push IMAGE_PREFIX=images.example.com/sojourn
+	@test -n '$(IMAGE_PREFIX)' || { echo "IMAGE_PREFIX is not set: write where your cluster finds images, such as make push IMAGE_PREFIX=images.example.com/sojourn"; exit 1; }
+	@$(RELEASE) push
 
 .PHONY: images
-images: ## Make images of the programs and lists of what they consist of, without Docker, in dist/images.
-	$(GO) -C hack/image build -o $(BIN)/image .
-	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); for program in manager prober gateway kubectl-journey; do \
-		name=sojourn-$$(case $$program in kubectl-journey) echo journey;; *) echo $$program;; esac) && \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
-			-o dist/programs/$$program ./cmd/$$program && \
-		$(BIN)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD)" -certificates /etc/ssl/certs/ca-certificates.crt \
-			dist/programs/$$program $(IMAGE_PREFIX:%=%/)$$name:$(VERSION) dist/images/$$name.tar || exit 1; \
-	done
+images: ## Write the images as files for this machine's architecture, without Docker, into dist/images.
+	@rm -rf dist/images
+	@$(RELEASE) $(if $(PLATFORMS),,--platforms linux/$(shell $(GO) env GOARCH)) images
+
+.PHONY: plugin
+plugin: ## Write the plugin's archives for all platforms and its krew manifest into dist/.
+	@$(RELEASE) plugin
 
 .PHONY: e2e
 e2e: ## Install into a real cluster with Pods, and see that all goes on whatever befalls it; needs root and Linux.
@@ -77,7 +80,7 @@ others:
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
 	$(TEST) $(RACE) $$($(GO) list ./cmd/... | grep -vE '$(LONE)|/cmd/prober$$')
 # What these read lies outside of their modules, where go test sees no change.
-	for module in chart gitops image openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
+	for module in chart gitops openslo release; do $(GO) -C hack/$$module test -count 1 ./... || exit 1; done
 	$(MAKE) --no-print-directory test-chart
 
 .PHONY: parts
@@ -176,23 +179,19 @@ drift: ## Fail if generated code is not what the sources say.
 		diff -r $$before/$$folder $$folder || { echo "generated code had drifted: commit what make generate just wrote"; exit 1; }; \
 	done
 
-# Further targets that write into dist/, such as images of containers and archives of the
-# plugin; each gets VERSION.
-RELEASE_PARTS ?= plugin images
-RELEASE := $(GO) -C hack/release run .
-
 .PHONY: release
 release: ## Write everything that is published into dist/: make release VERSION=v0.2.0
-	rm -rf dist && mkdir dist
-	$(RELEASE) --version '$(VERSION)' --image-prefix '$(IMAGE_PREFIX)' --date $$(git log -1 --format=%ct) --out $(CURDIR)/dist
-	for part in $(RELEASE_PARTS); do $(MAKE) --no-print-directory $$part VERSION='$(VERSION)' || exit 1; done
-	$(RELEASE) sums --out $(CURDIR)/dist
+	@rm -rf dist
+	@$(RELEASE) all
 
+# Compiling from nothing takes minutes for each platform; PLATFORMS= asks for more of them.
 .PHONY: release-check
-release-check: ## Build the last commit's release twice, in two folders and from nothing, and compare.
-	@work=$$(mktemp -d) && trap "rm -rf $$work" EXIT && date=$$(git log -1 --format=%ct) && \
-	$(GO) -C hack/release build -o $$work/release . && \
+release-check: VERSION = v0.0.0
+release-check: PLATFORMS = linux/amd64
+release-check: ## Build the last commit's release twice, in two folders, the second from nothing, and compare.
+	@work=$$(mktemp -d) && trap "rm -rf $$work" EXIT && \
 	git clone --quiet . $$work/one && git clone --quiet . $$work/another/place && \
-	$$work/release --version v0.0.0 --date $$date --checkout $$work/one --out $$work/first && \
-	GOCACHE=$$work/cache $$work/release --version v0.0.0 --date $$date --checkout $$work/another/place --out $$work/second && \
-	diff -r $$work/first $$work/second && echo "the same bytes:" && ls -l $$work/first
+	$(RELEASE) all --checkout $$work/one --out $$work/first && \
+	GOCACHE=$$work/cache $(BIN)/release --version '$(VERSION)' --image-prefix '$(IMAGE_PREFIX)' --platforms '$(PLATFORMS)' \
+		all --checkout $$work/another/place --out $$work/second && \
+	diff -r $$work/first $$work/second && cat $$work/first/SHA256SUMS && echo "all these are the same bytes"

@@ -3,5 +3,5 @@
 // and CNI plugins, and CoreDNS as a Pod. It needs root and Linux, and nothing of it is
 // left when the process ends: see [Isolate].
 //
-// Images are made of static programs by hack/image; no registry is asked.
+// Images are made of static programs by hack/release; no registry is asked.
 package cluster

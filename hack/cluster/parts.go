@@ -102,26 +102,26 @@ func Build(ctx context.Context, checkout, version, out, pkg string) error {
 	return nil
 }
 
-// makeImages has hack/image make them, below the folder.
+// makeImages has hack/release make them, below the folder.
 func makeImages(ctx context.Context, folder string, images []Image) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/sojourn-dev/sojourn").Output()
 	if err != nil {
-		return fmt.Errorf("finding hack/image; run inside a checkout of Sojourn: %w", err)
+		return fmt.Errorf("finding hack/release; run inside a checkout of Sojourn: %w", err)
 	}
-	maker := filepath.Join(folder, "image")
+	maker := filepath.Join(folder, "release")
 	build := exec.CommandContext(ctx, "go", "build", "-o", maker, ".")
-	build.Dir = filepath.Join(strings.TrimSpace(string(root)), "hack", "image")
+	build.Dir = filepath.Join(strings.TrimSpace(string(root)), "hack", "release")
 	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building hack/image: %w\n%s", err, output)
+		return fmt.Errorf("building hack/release: %w\n%s", err, output)
 	}
 	for i, image := range images {
 		// Not packed: it is read once, from this disk.
-		arguments := []string{"-compression=0"}
+		arguments := []string{"image", "--compression=0"}
 		if image.Entrypoint != "" {
-			arguments = append(arguments, "-entrypoint="+image.Entrypoint)
+			arguments = append(arguments, "--entrypoint="+image.Entrypoint)
 		}
 		if image.Certificates {
-			arguments = append(arguments, "-certificates=/etc/ssl/certs/ca-certificates.crt")
+			arguments = append(arguments, "--certificates")
 		}
 		arguments = append(arguments, image.Program, image.Name, filepath.Join(folder, "images", fmt.Sprintf("%02d.tar", i)))
 		if output, err := exec.CommandContext(ctx, maker, arguments...).CombinedOutput(); err != nil {

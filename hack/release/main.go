@@ -1,323 +1,288 @@
-// Command release writes what is published into a folder: programs, chart, manifests,
-// bills of materials. The same sources give the same bytes, wherever and whenever they are
-// built.
+// Command release builds what users install: images, chart and manifests, archives of the
+// programs and of the kubectl plugin, and bills of what all of it consists of. The same
+// sources and the same Go give the same bytes, wherever and whenever they are built.
 //
-//	go -C hack/release run . --version v0.2.0 --out ../../dist
-//	go -C hack/release run . sums --out ../../dist
+// The Makefile runs it: make push, images, plugin, release, release-check.
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
+	"cmp"
 	"context"
 	"crypto/sha256"
-	"debug/buildinfo"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
-	cdx "github.com/CycloneDX/cyclonedx-go"
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/api/resmap"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
-	"sigs.k8s.io/yaml"
+	"golang.org/x/mod/semver"
 )
 
-// programs are those that run in a cluster. The plugin has archives of its own.
-var programs = []string{"manager", "prober", "gateway"}
+// What runs in a cluster, and what people run.
+var (
+	programs = []string{"manager", "prober", "gateway"}
+	journey  = "kubectl-journey"
+)
 
-// release is one to be written.
+// Platforms of clusters' nodes, and of people's machines.
+var (
+	nodes    = []string{"linux/amd64", "linux/arm64"}
+	desktops = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64"}
+)
+
+// release is one to be built.
 type release struct {
 	// version begins with a v, and checkout is the folder of the sources.
 	version, checkout, out string
-	// imagePrefix comes before the names of images in the manifests.
+	// imagePrefix comes before the names of images; empty: nothing does.
 	imagePrefix string
-	platforms   []string
-	// date is that of the files in archives.
-	date time.Time
+	// platforms that were asked for; empty: those that each part is for.
+	platforms []string
+	// date is that of every file in archives and images, and revision the commit.
+	date     time.Time
+	revision string
+	// work is a folder for programs, one of each platform.
+	work string
+	// log says what goes on.
+	log io.Writer
 }
 
 func main() {
-	if err := command().ExecuteContext(context.Background()); err != nil {
+	// The second Ctrl-C ends us at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	if err := command(os.Stdout).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-func command() *cobra.Command {
-	r := release{}
-	var seconds int64
-	c := &cobra.Command{
-		Use:           "release",
-		Short:         "Write what is published into a folder",
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, _ []string) error {
-			r.date = time.Unix(seconds, 0).UTC()
-			return r.write(c.Context())
-		},
+func command(log io.Writer) *cobra.Command {
+	r := release{log: log}
+	root := &cobra.Command{Use: "release", Short: "Build what users install", SilenceUsage: true, SilenceErrors: true}
+	root.PersistentFlags().StringVar(&r.version, "version", "", "the version to build, such as v0.2.0")
+	root.PersistentFlags().StringVar(&r.checkout, "checkout", ".", "folder of the sources")
+	root.PersistentFlags().StringVar(&r.out, "out", "dist", "folder that is written")
+	root.PersistentFlags().StringVar(&r.imagePrefix, "image-prefix", "", "what comes before sojourn-manager and the other names of images, such as images.example.com/sojourn")
+	root.PersistentFlags().StringSliceVar(&r.platforms, "platforms", nil, "such as linux/amd64,linux/arm64 (default: all that a part is for)")
+	for _, part := range []struct {
+		name, does string
+		build      func(context.Context) error
+	}{
+		{"all", "Write everything that is published, and its checksums", r.all},
+		{"images", "Write the images as files, and bills of them", r.imageFiles},
+		{"push", "Push the images, and write a chart and a manifest that name them", r.push},
+		{"plugin", "Write the plugin's archives and its krew manifest", r.plugin},
+	} {
+		root.AddCommand(&cobra.Command{Use: part.name, Short: part.does, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+			if err := r.begin(c.Context()); err != nil {
+				return err
+			}
+			defer os.RemoveAll(r.work)
+			return part.build(c.Context())
+		}})
 	}
-	c.Flags().StringVar(&r.version, "version", "", "the release's version, such as v0.2.0")
-	c.Flags().StringVar(&r.checkout, "checkout", "../..", "folder of the sources")
-	c.Flags().StringVar(&r.imagePrefix, "image-prefix", "", "what comes before sojourn-manager, sojourn-prober and sojourn-gateway in install.yaml, such as images.example.com/sojourn")
-	c.Flags().StringSliceVar(&r.platforms, "platforms", []string{"linux/amd64", "linux/arm64"}, "for which programs are built")
-	c.Flags().Int64Var(&seconds, "date", 0, "time of the files in archives, in seconds since 1970: that of the commit")
-	c.PersistentFlags().StringVar(&r.out, "out", "../../dist", "folder that is written")
-	c.AddCommand(&cobra.Command{
-		Use:   "sums",
-		Short: "Write SHA256SUMS of all that is in the folder",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return sums(r.out) },
-	})
-	return c
+	root.AddCommand(imageCommand(log))
+	return root
 }
 
-var versions = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
-
-func (r *release) write(ctx context.Context) error {
-	if !versions.MatchString(r.version) {
-		return fmt.Errorf("%q is no version: write one such as v0.2.0 or v0.2.0-rc.1", r.version)
+// begin checks what was asked for, and asks Git for the rest.
+func (r *release) begin(ctx context.Context) error {
+	// Neither chart nor image takes a version with a plus.
+	if !semver.IsValid(r.version) || semver.Canonical(r.version) != r.version {
+		return fmt.Errorf("VERSION=%s is no version: write one such as v0.2.0 or v0.2.0-rc.1", r.version)
+	}
+	for _, platform := range r.platforms {
+		if system, machine, both := strings.Cut(platform, "/"); !both || system == "" || machine == "" {
+			return fmt.Errorf("PLATFORMS: %q is no platform: write some such as %s", platform, strings.Join(nodes, ","))
+		}
+	}
+	r.imagePrefix = strings.TrimSuffix(r.imagePrefix, "/")
+	if _, err := r.images(); err != nil {
+		return err
 	}
 	var err error
 	if r.checkout, err = filepath.Abs(r.checkout); err != nil {
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(r.checkout, "charts", "sojourn")); err != nil {
+		return fmt.Errorf("there are no sources of Sojourn: run it in the project's root: %w", err)
+	}
+	r.date, r.revision = time.Unix(0, 0).UTC(), ""
+	// An unpacked archive of the sources has no history, and this is no mistake.
+	if text, err := r.git(ctx, "log", "-1", "--format=%ct %H"); err == nil {
+		seconds, revision, _ := strings.Cut(strings.TrimSpace(text), " ")
+		if at, err := strconv.ParseInt(seconds, 10, 64); err == nil {
+			r.date, r.revision = time.Unix(at, 0).UTC(), revision
+		}
+		if changes, err := r.git(ctx, "status", "--porcelain", "--untracked-files=no"); err == nil && changes != "" {
+			r.revision += "-dirty"
+		}
+	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
 	}
-	for _, platform := range r.platforms {
-		if err := r.archive(ctx, platform); err != nil {
-			return fmt.Errorf("%s: %w", platform, err)
-		}
-	}
-	return errors.Join(r.chart(), r.manifests())
+	r.work, err = os.MkdirTemp("", "sojourn-release-")
+	return err
 }
 
-// archive builds the programs for a platform, packs them, and says what is in them.
-func (r *release) archive(ctx context.Context, platform string) error {
+func (r *release) git(ctx context.Context, arguments ...string) (string, error) {
+	text, err := exec.CommandContext(ctx, "git", append([]string{"-C", r.checkout}, arguments...)...).Output()
+	return string(text), err
+}
+
+// all writes everything that is published.
+func (r *release) all(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{r.archives, r.imageFiles, r.plugin} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.chart("sojourn-" + r.number() + ".tgz"); err != nil {
+		return err
+	}
+	if err := r.manifests(); err != nil {
+		return err
+	}
+	if r.imagePrefix == "" {
+		fmt.Fprintln(r.log, "IMAGE_PREFIX is not set: the chart and install.yaml name images without a registry")
+	}
+	return r.sums()
+}
+
+// archives packs the programs of a cluster for those who run them without images.
+func (r *release) archives(ctx context.Context) error {
+	terms, err := os.ReadFile(filepath.Join(r.checkout, "LICENSE"))
+	if err != nil {
+		return err
+	}
+	for _, platform := range r.nodePlatforms() {
+		built, err := r.compile(ctx, platform, programs...)
+		if err != nil {
+			return err
+		}
+		files := []file{{"LICENSE", 0o644, terms}}
+		for _, path := range built {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			files = append(files, file{filepath.Base(path), 0o755, content})
+		}
+		packed, err := r.inTar(files)
+		if err != nil {
+			return err
+		}
+		name := r.fileName("sojourn", platform)
+		if err := r.save(name+".tar.gz", packed); err != nil {
+			return err
+		}
+		if err := r.saveBill(name, "sojourn", built...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile builds programs for a platform, with nothing of this machine in them, and returns
+// their files.
+func (r *release) compile(ctx context.Context, platform string, programs ...string) (built []string, err error) {
 	system, machine, _ := strings.Cut(platform, "/")
-	built, err := os.MkdirTemp("", "release-")
-	if err != nil {
-		return err
+	folder := filepath.Join(r.work, system+"_"+machine)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
 	}
-	defer os.RemoveAll(built)
-	var files []file
-	var bills []string
+	var missing []string
 	for _, program := range programs {
-		path := filepath.Join(built, program)
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-			"-ldflags", "-s -w -buildid= -X main.version="+r.version, "-o", path, "./cmd/"+program)
-		build.Dir = r.checkout
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+machine,
-			"GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
-		if output, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", program, err, output)
+		path := filepath.Join(folder, program)
+		if system == "windows" {
+			path += ".exe"
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		built = append(built, path)
+		if _, err := os.Stat(path); err != nil {
+			missing = append(missing, program)
 		}
-		files = append(files, file{program, 0o755, content})
-		bills = append(bills, path)
 	}
-	license, err := os.ReadFile(filepath.Join(r.checkout, "LICENSE"))
-	if err != nil {
-		return err
+	if len(missing) == 0 {
+		return built, nil
 	}
-	name := fmt.Sprintf("sojourn_%s_%s_%s", strings.TrimPrefix(r.version, "v"), system, machine)
-	bill, err := r.billOf(bills)
-	if err != nil {
-		return err
+	fmt.Fprintf(r.log, "compiling %s for %s: minutes the first time\n", strings.Join(missing, ", "), platform)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
+		"-ldflags", "-s -w -buildid= -X main.version="+r.version, "-o", folder+string(filepath.Separator))
+	for _, program := range missing {
+		build.Args = append(build.Args, "./cmd/"+program)
 	}
-	return errors.Join(
-		r.save(name+".cdx.json", bill),
-		r.pack(name+".tar.gz", append(files, file{"LICENSE", 0o644, license})),
-	)
+	build.Dir = r.checkout
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+machine,
+		"GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
+	build.Stdout, build.Stderr = r.log, r.log
+	if err := build.Run(); err != nil {
+		return nil, fmt.Errorf("compiling for %s: %w", platform, cmp.Or(context.Cause(ctx), err))
+	}
+	return built, nil
 }
 
-// billOf lists what programs are made of, as CycloneDX, by what the Go command wrote into
-// them.
-func (r *release) billOf(paths []string) ([]byte, error) {
-	bill := cdx.NewBOM()
-	bill.Metadata = &cdx.Metadata{Component: &cdx.Component{
-		BOMRef: "sojourn", Type: cdx.ComponentTypeApplication, Name: "sojourn", Version: r.version,
-		Licenses: &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
-	}}
-	libraries := map[string]cdx.Component{}
-	add := func(path, version string) {
-		ref := fmt.Sprintf("pkg:golang/%s@%s", path, version)
-		libraries[ref] = cdx.Component{BOMRef: ref, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: ref}
+// nodePlatforms are those of what runs in a cluster.
+func (r *release) nodePlatforms() []string {
+	if len(r.platforms) == 0 {
+		return nodes
 	}
-	for _, path := range paths {
-		info, err := buildinfo.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		add("stdlib", strings.TrimPrefix(info.GoVersion, "go"))
-		for _, module := range info.Deps {
-			for module.Replace != nil {
-				module = module.Replace
-			}
-			add(module.Path, module.Version)
-		}
-	}
-	var components []cdx.Component
-	for _, library := range libraries {
-		components = append(components, library)
-	}
-	slices.SortFunc(components, func(a, b cdx.Component) int { return strings.Compare(a.BOMRef, b.BOMRef) })
-	bill.Components = &components
-	var text bytes.Buffer
-	err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bill)
-	return text.Bytes(), err
+	return slices.DeleteFunc(slices.Clone(r.platforms), func(platform string) bool { return !strings.HasPrefix(platform, "linux/") })
 }
 
-// chart packs the chart with the release's version.
-func (r *release) chart() error {
-	root := filepath.Join(r.checkout, "charts", "sojourn")
-	version := strings.TrimPrefix(r.version, "v")
-	var files []file
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		if name == "tests" || strings.HasPrefix(name, "tests"+string(filepath.Separator)) {
-			return nil
-		}
-		if name == "Chart.yaml" {
-			about := map[string]any{}
-			if err := yaml.Unmarshal(content, &about); err != nil {
-				return err
-			}
-			about["version"], about["appVersion"] = version, r.version
-			if content, err = yaml.Marshal(about); err != nil {
-				return err
-			}
-		}
-		files = append(files, file{"sojourn/" + filepath.ToSlash(name), 0o644, content})
-		return nil
-	})
-	if err != nil {
-		return err
+// desktopPlatforms are those of what people run.
+func (r *release) desktopPlatforms() []string {
+	if len(r.platforms) == 0 {
+		return desktops
 	}
-	return r.pack("sojourn-"+version+".tgz", files)
+	return r.platforms
 }
 
-// manifests writes what kubectl applies: everything, and the kinds alone.
-func (r *release) manifests() error {
-	images := "images:\n"
-	prefix := r.imagePrefix
-	if prefix != "" {
-		prefix += "/"
-	}
-	for _, program := range programs {
-		images += fmt.Sprintf("- {name: sojourn-%s, newName: %ssojourn-%s, newTag: %s}\n", program, prefix, program, r.version)
-	}
-	return errors.Join(
-		r.kustomize("install.yaml", "default", images),
-		r.kustomize("crds.yaml", "crd", ""),
-	)
+// number is the version as charts and names of files have it.
+func (r *release) number() string { return strings.TrimPrefix(r.version, "v") }
+
+// fileName is that of what is for one platform, without its ending.
+func (r *release) fileName(of, platform string) string {
+	return of + "_" + r.number() + "_" + strings.ReplaceAll(platform, "/", "_")
 }
 
-// kustomize renders a folder of config/ with something besides. What it renders is kept in
-// memory: the sources stay as they are.
-func (r *release) kustomize(name, folder, besides string) error {
-	memory := filesys.MakeFsInMemory()
-	config := filepath.Join(r.checkout, "config")
-	err := filepath.WalkDir(config, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".yaml" {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		to, err := filepath.Rel(config, path)
-		if err != nil {
-			return err
-		}
-		return memory.WriteFile(filepath.Join("/config", to), content)
-	})
-	if err != nil {
-		return err
-	}
-	top := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../" + folder + "]\n" + besides
-	if err := memory.WriteFile("/config/release/kustomization.yaml", []byte(top)); err != nil {
-		return err
-	}
-	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionLegacy // namespaces and kinds first, as kubectl has it
-	var rendered resmap.ResMap
-	if rendered, err = krusty.MakeKustomizer(options).Run(memory, "/config/release"); err != nil {
-		return err
-	}
-	text, err := rendered.AsYaml()
-	if err != nil {
-		return err
-	}
-	return r.save(name, text)
-}
-
-// file is one in an archive.
-type file struct {
-	name    string
-	mode    int64
-	content []byte
-}
-
-// pack writes files in the order of their names, by nobody, at the release's date.
-func (r *release) pack(name string, files []file) error {
-	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
-	var packed bytes.Buffer
-	zipped, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	archive := tar.NewWriter(zipped)
-	for _, f := range files {
-		header := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.content)), ModTime: r.date, Format: tar.FormatUSTAR}
-		if err := archive.WriteHeader(header); err != nil {
-			return err
-		}
-		if _, err := archive.Write(f.content); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(archive.Close(), zipped.Close()); err != nil {
-		return err
-	}
-	return r.save(name, packed.Bytes())
-}
-
+// save writes a file and says so.
 func (r *release) save(name string, content []byte) error {
-	return os.WriteFile(filepath.Join(r.out, name), content, 0o644)
+	fmt.Fprintf(r.log, "%s  %s\n", filepath.Join(r.out, name), size(len(content)))
+	return r.saveQuietly(name, content)
+}
+
+func (r *release) saveQuietly(name string, content []byte) error {
+	path := filepath.Join(r.out, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o644)
+}
+
+// size says how many bytes there are, as people say it.
+func size(bytes int) string {
+	if bytes < 1<<20 {
+		return fmt.Sprintf("%d KiB", (bytes+1023)>>10)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
 }
 
 // sumsName holds the checksums.
 const sumsName = "SHA256SUMS"
 
-// sums writes the checksums of all files of a folder, as sha256sum -c reads them.
-func sums(folder string) error {
+// sums writes the checksums of all that was written, as sha256sum -c reads them.
+func (r *release) sums() error {
 	var text strings.Builder
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(r.out, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || entry.Name() == sumsName {
 			return err
 		}
@@ -325,12 +290,12 @@ func sums(folder string) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(folder, path)
+		name, err := filepath.Rel(r.out, path)
 		fmt.Fprintf(&text, "%x  %s\n", sha256.Sum256(content), filepath.ToSlash(name))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, sumsName), []byte(text.String()), 0o644)
+	return r.save(sumsName, []byte(text.String()))
 }
