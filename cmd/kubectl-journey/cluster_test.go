@@ -49,7 +49,7 @@ func populated(t *testing.T) (kubeconfig string) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"shop", "bank"} {
+	for _, name := range []string{"shop", "bank", "sojourn-system"} {
 		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			t.Fatal(err)
 		}
@@ -129,6 +129,7 @@ func TestCommandsOnACluster(t *testing.T) {
 			}
 		})
 	}
+	t.Run("pages", func(t *testing.T) { typePages(t, kubeconfig) })
 	t.Run("as JSON", func(t *testing.T) {
 		out, _ := said(t, "map", "online-purchase", "-n", "shop", "-o", "json", "--kubeconfig="+kubeconfig)
 		var m atlas.Map

@@ -11,7 +11,11 @@ import (
 	"github.com/sojourn-dev/sojourn/hack/localstack"
 )
 
-var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```\n(?:\n```(?:text|mermaid)\n(.*?)^```\n)?")
+var shellBlock = regexp.MustCompile("(?ms)^```(?:sh|console)\n(.*?)^```\n(?:\n```(?:text|mermaid)\n(.*?)^```\n)?")
+
+// shown turns a block of console, which needs customers and time, into what can be typed here:
+// the map of a journey of which nothing is known, and the gate that finds it so.
+var shown = strings.NewReplacer("$ kubectl journey ui\n", "", "$ ", "", " --timeout 15m\n", " --timeout 1s && exit 3 || [ $? = 1 ]\n")
 
 // followTutorial types what docs/tutorial.md says, in one shell. Every command has to
 // succeed, and to print what stands in the block after it.
@@ -42,6 +46,9 @@ func followTutorial(t *testing.T, plane *localstack.ControlPlane) {
 	for _, block := range shellBlock.FindAllStringSubmatch(string(page), -1) {
 		if strings.Contains(block[1], "make ") {
 			continue // the demo: here is only its API server
+		}
+		if strings.HasPrefix(block[1], "$ ") {
+			block[1] = shown.Replace(block[1])
 		}
 		script.WriteString(block[1] + "echo '--- next'\n")
 		wanted = append(wanted, block[2])
