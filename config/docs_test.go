@@ -45,12 +45,12 @@ import (
 // What cannot be run here, such as what needs Pods that run, is a block of console, with a
 // prompt before each command.
 
-// runElsewhere are pages whose commands other tests run, or that have been typed by hand:
-// those of the plugin need a Prometheus with history, and those of benchmarks an hour.
+// runElsewhere are pages whose commands other tests run (those of the gateway, and of the
+// plugin), or that have been typed by hand: benchmarks take an hour.
 var runElsewhere = []string{
 	"README.md", "docs/responses.md", "docs/responses/*", "docs/benchmarks.md",
 	"docs/map.md", "docs/ui.md", "docs/pipelines.md", "docs/backtest.md", "docs/gate.md", "docs/tutorial.md",
-	"docs/import-export.md", "docs/gitops.md", "docs/alerting.md", "docs/dashboards.md",
+	"docs/import-export.md",
 }
 
 // page is one page of the documentation.
@@ -347,14 +347,30 @@ func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Cl
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The cache calls it by its version; users call it kubectl.
-	programs := t.TempDir()
-	if err := os.Symlink(kubectl, filepath.Join(programs, "kubectl")); err != nil {
+	amtool, err := localstack.Binary(t.Context(), localstack.AmtoolBinary)
+	if err != nil {
 		t.Fatal(err)
 	}
-	// Where Prometheus is, on most clusters.
-	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
-		t.Fatal(err)
+	// The cache calls them by their versions; users do not.
+	programs := t.TempDir()
+	for name, program := range map[string]string{"kubectl": kubectl, "amtool": amtool} {
+		if err := os.Symlink(program, filepath.Join(programs, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("samples applied twice", func(t *testing.T) {
+		samplesStay(t, api, samples, func(arguments ...string) (string, error) {
+			command := exec.CommandContext(t.Context(), kubectl, arguments...)
+			command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig())
+			out, err := command.CombinedOutput()
+			return string(out), err
+		})
+	})
+	// Where Prometheus is, on most clusters, and Argo CD.
+	for _, name := range []string{"monitoring", "argocd"} {
+		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, p := range pages(t) {
 		t.Run(p.path, func(t *testing.T) {
