@@ -147,6 +147,17 @@ test-gates: parts ## Check the snippets of docs/gate.md against the CRDs of Argo
 		dir=$$($(GO) mod download -json $${each%%:*} | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && crds=$$crds:$$dir/$${each#*:} || exit 1; \
 	done; SOJOURN_GATE_CRDS=$${crds#:} $(GO) test -count 1 -run 'TestWithCluster$$' ./cmd/kubectl-journey
 
+.PHONY: test-gitops
+test-gitops: parts ## Check config/gitops against the CRDs of Flux and Argo CD.
+	crds=; for each in github.com/fluxcd/kustomize-controller@v1.9.6:config/crd/bases github.com/fluxcd/source-controller@v1.9.6:config/crd/bases \
+		github.com/argoproj/argo-cd/v3@v3.4.2:manifests/crds; do \
+		dir=$$($(GO) mod download -json $${each%%:*} | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && crds=$$crds:$$dir/$${each#*:} || exit 1; \
+	done; generate=$$($(GO) tool -n -modfile=hack/generate/go.mod controller-gen) && \
+	made=$$(mktemp -d) && trap 'rm -rf '"$$made" EXIT && \
+	cd $$($(GO) mod download -json github.com/fluxcd/helm-controller/api@v1.6.5 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	$$generate crd paths=./v2 output:crd:artifacts:config=$$made && cd $(CURDIR) && \
+	SOJOURN_GITOPS_CRDS=$${crds#:}:$$made $(GO) test -count 1 -run 'TestGitOpsSchemas$$' ./config
+
 .PHONY: test-chart
 test-chart: ## Render the chart by helm-unittest, which is Helm 3.
 	$(GO) -C hack/chart/unittest tool helm-unittest $(CURDIR)/charts/sojourn

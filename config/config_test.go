@@ -164,6 +164,13 @@ func TestInstall(t *testing.T) {
 		mergesToNothing(t, api, render(t, "samples"))
 		warned.none(t)
 	})
+	t.Run("config/gitops", func(t *testing.T) {
+		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "flux-system"}}); err != nil {
+			t.Fatal(err)
+		}
+		wouldApply(t, api, "platform/tenants", "teams/shop/journeys", "teams/shop/promises")
+		warned.none(t)
+	})
 	t.Run("config/ui", func(t *testing.T) {
 		applyTwice(t, api, render(t, "ui"))
 		warned.none(t)

@@ -44,12 +44,12 @@ import (
 // What cannot be run here, such as what needs Pods that run, is a block of console, with a
 // prompt before each command.
 
-// runElsewhere are pages whose commands other tests run, or that have been typed by hand:
-// those of the plugin need a Prometheus with history, and those of benchmarks an hour.
+// runElsewhere are pages whose commands other tests run (those of the gateway, and of the
+// plugin), or that have been typed by hand: benchmarks take an hour.
 var runElsewhere = []string{
 	"README.md", "docs/responses.md", "docs/responses/*", "docs/benchmarks.md",
 	"docs/map.md", "docs/ui.md", "docs/pipelines.md", "docs/backtest.md", "docs/gate.md", "docs/tutorial.md",
-	"docs/import-export.md", "docs/gitops.md", "docs/alerting.md", "docs/dashboards.md",
+	"docs/import-export.md",
 }
 
 // page is one page of the documentation.
@@ -319,10 +319,14 @@ func TestDocumentationBlocks(t *testing.T) {
 func documentation(t *testing.T, cluster *localstack.ControlPlane, api client.Client) {
 	startManager(t, cluster.RESTConfig())
 	// What each page begins with, whatever those before have made of it.
-	installed := append(render(t, "default"), render(t, "samples")...)
-	// Where Prometheus is, on most clusters.
-	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
-		t.Fatal(err)
+	samples := render(t, "samples")
+	installed := append(render(t, "default"), samples...)
+	t.Run("samples applied twice", func(t *testing.T) { samplesStay(t, api, samples, cluster.Kubeconfig()) })
+	// Where Prometheus is, on most clusters, and Argo CD.
+	for _, name := range []string{"monitoring", "argocd"} {
+		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, p := range pages(t) {
 		t.Run(p.path, func(t *testing.T) {
@@ -371,7 +375,11 @@ func startManager(t *testing.T, config *rest.Config) {
 // succeeded.
 func follow(t *testing.T, p *page, kubeconfig string) {
 	t.Helper()
-	shell := manual.Open(t, manual.Options{Checkout: "..", Kubeconfig: kubeconfig})
+	amtool, err := localstack.Binary(t.Context(), localstack.AmtoolBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := manual.Open(t, manual.Options{Checkout: "..", Kubeconfig: kubeconfig, Programs: map[string]string{"amtool": amtool}})
 	for _, b := range p.Blocks {
 		first, _, _ := strings.Cut(b.Text, "\n")
 		if name, named := strings.CutPrefix(first, "# "); b.Language == "yaml" && named && !strings.ContainsAny(name, " /") && strings.HasSuffix(name, ".yaml") {

@@ -376,7 +376,7 @@ func (c *crash) verify(t *testing.T, gateway *gatewayProcess) string {
 	}
 	counted := map[string]float64{}
 	for series, total := range totals {
-		counted[fmt.Sprintf("%s/%s/%d", series.Touchpoint, series.Instrument, series.Score)] = float64(total)
+		counted[fmt.Sprintf("%s/%s/%d", series.Touchpoint, series.Instrument, series.Score)] = float64(total.Responses)
 	}
 	for what, got := range map[string]map[string]float64{"counted": counted, "shown": shown} {
 		if !maps.Equal(got, want) {

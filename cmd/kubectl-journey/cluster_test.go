@@ -72,7 +72,7 @@ func cluster(t *testing.T, namespaces ...string) (*localstack.ControlPlane, clie
 // which nothing is known, in a namespace of its own.
 func populated(t *testing.T) (kubeconfig string) {
 	t.Helper()
-	plane, api := cluster(t, "shop", "bank")
+	plane, api := cluster(t, "shop", "bank", "sojourn-system")
 	create := func(object client.Object) {
 		t.Helper()
 		status := object.DeepCopyObject().(client.Object)
@@ -159,6 +159,7 @@ func TestCommandsOnACluster(t *testing.T) {
 			}
 		})
 	}
+	t.Run("pages", func(t *testing.T) { typePages(t, kubeconfig) })
 	t.Run("as JSON", func(t *testing.T) {
 		out, _ := said(t, "map", "online-purchase", "-n", "shop", "-o", "json", "--kubeconfig="+kubeconfig)
 		var m atlas.Map

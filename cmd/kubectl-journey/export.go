@@ -17,15 +17,19 @@ import (
 func exportCommand(streams genericclioptions.IOStreams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export FORMAT NAME",
-		Short: "Describes objects for other tools: mermaid, openslo",
+		Short: "Describes objects for other tools: mermaid, openslo, grafana",
 		Example: `  # A journey as a Mermaid diagram, with the scores that customers cause now.
   kubectl journey export mermaid online-purchase -n shop
 
   # Its promises as OpenSLO.
-  kubectl journey export openslo journey/online-purchase -n shop`,
+  kubectl journey export openslo journey/online-purchase -n shop
+
+  # Its dashboard.
+  kubectl journey export grafana online-purchase -n shop`,
 	}
 	c.AddCommand(exportMermaidCommand(streams))
 	c.AddCommand(exportOpenSLOCommand(streams))
+	c.AddCommand(exportGrafanaCommand(streams))
 	return c
 }
 

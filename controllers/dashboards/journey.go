@@ -40,7 +40,7 @@ func AnyJourney() (dashboard.Dashboard, error) {
 			graph("Figures of the business", "The journey's KPIs, each in a unit of its own.", "short", half,
 				query("A", fmt.Sprintf("sum by (kpi) (%s)", own(rules.JourneyKPI)), "{{kpi}}")),
 		}},
-		{title: "What customers say", panels: answerGraphs(s)},
+		{title: "What customers say", panels: append(allAnswers(s), answersByTouchpoint(s)...)},
 		{title: "How much is known", panels: knownPanels(s)},
 		{title: "$touchpoint", repeat: "touchpoint", closed: true, panels: touchpointPanels(s.at(`touchpoint="$touchpoint"`), measured{true, true, true})},
 	} {
@@ -74,7 +74,7 @@ func ForJourney(journey *v1alpha1.Journey, touchpoints map[types.NamespacedName]
 		sections = append(sections, section{title: "On the way", panels: way})
 	}
 	sections = append(sections,
-		section{title: "What customers say", panels: answerGraphs(s)},
+		section{title: "What customers say", panels: append(allAnswers(s), answersByTouchpoint(s)...)},
 		section{title: "How much is known", panels: knownPanels(s)})
 	shown := map[types.NamespacedName]bool{}
 	for i, stage := range journey.Spec.Stages {

@@ -229,15 +229,61 @@ func budgetGraphs(s scope) []panel {
 	}
 }
 
-// answerGraphs show what customers say.
-func answerGraphs(s scope) []panel {
+// allAnswers show what customers say at all touchpoints together.
+func allAnswers(s scope) []panel {
+	of := func(series string) string {
+		return fmt.Sprintf("sum by (instrument) (%s)", s.lately(series, lately))
+	}
+	return []panel{
+		bounded("Content customers, all together", "The share of answers of the last 7 days that are good: easy (CES), little effort (CES 1.0), satisfied (CSAT), promoters (NPS).",
+			third, of(rules.ExperienceGood), of(rules.ExperienceAnswers), "{{instrument}}"),
+		graph("Answers, all together (n)", "How many answers of the last 7 days these shares are of.", "short", third,
+			query("A", of(rules.ExperienceAnswers), "{{instrument}}")).Min(0),
+		comments(s, third),
+	}
+}
+
+// answersByTouchpoint show what customers say where.
+func answersByTouchpoint(s scope) []panel {
 	const legend = "{{instrument}} at {{touchpoint}}"
 	return []panel{
-		graph("Content customers", "The share of answers of the last 7 days that are good: easy (CES), little effort (CES 1.0), satisfied (CSAT), promoters (NPS).", "percentunit", half,
+		graph("Content customers, by touchpoint", "The share of answers of the last 7 days that are good. The rows of the touchpoints show its bounds.", "percentunit", half,
 			query("A", fmt.Sprintf("%s / (%s > 0)", s.lately(rules.ExperienceGood, lately), s.lately(rules.ExperienceAnswers, lately)), legend)).Max(1),
-		graph("Answers (n)", "How many answers of the last 7 days these shares are of.", "short", half,
+		graph("Answers, by touchpoint (n)", "How many answers of the last 7 days these shares are of.", "short", half,
 			query("A", s.lately(rules.ExperienceAnswers, lately), legend)).Min(0),
 	}
+}
+
+// bounded is a share of n with its bounds. Queries that make bounds
+// read good and n more than once.
+func bounded(title, about string, width uint32, good, n, legend string) panel {
+	dashes := []dashboard.DynamicConfigValue{{Id: "custom.lineStyle", Value: map[string]any{"fill": "dash", "dash": []any{4, 6}}}}
+	n = "(" + n + " > 0)"
+	return graph(title, about+" 98 % lie between the bounds: a change within them may be chance.", "percentunit", width,
+		query("A", fmt.Sprintf("%s / %s", good, n), legend),
+		query("B", rules.WilsonBound(good, n, "-", budget.ZTicket), legend+", at least"),
+		query("C", rules.WilsonBound(good, n, "+", budget.ZTicket), legend+", at most"),
+	).Min(0).Max(1).OverrideByQuery("B", dashes).OverrideByQuery("C", dashes)
+}
+
+// comments are counted by what the scores that they came with say. A total of a database
+// never falls, whoever shows it: the highest less the lowest is what came.
+func comments(s scope, width uint32) panel {
+	const key = "namespace, touchpoint, sentiment"
+	gained := s.each(func(own string) string {
+		total := selector("sojourn_feedback_comments_total", own, nil)
+		return fmt.Sprintf("max by (%s) (max_over_time(%s[1d])) - min by (%s) (min_over_time(%s[1d]))", key, total, key, total)
+	})
+	return graph("Comments", "How many comments came within a day, by what their answers say: content, let down, neither. What they say is on the journey's page (kubectl journey ui).", "short", width,
+		query("A", fmt.Sprintf("sum by (sentiment) (%s)", gained), "{{sentiment}}")).Min(0)
+}
+
+// latencies are a heat map of what buckets gained.
+func latencies(title, about string, width uint32, gains string) panel {
+	return heatmap.NewPanelBuilder().Title(title).Description(about).Datasource(source()).Span(width).Height(medium).Calculate(false).ShowLegend().
+		Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Oranges").Steps(64)).
+		YAxis(heatmap.NewYAxisConfigBuilder().Unit("s")).
+		WithTarget(query("A", fmt.Sprintf("sum by (le) (%s)", gains), "{{le}}").Format(prometheus.PromQueryFormatHeatmap))
 }
 
 // alertLine shows when which alert fired.
@@ -271,11 +317,8 @@ func touchpointPanels(s scope, has measured) []panel {
 	var panels []panel
 	if has.visits {
 		if has.buckets {
-			panels = append(panels, heatmap.NewPanelBuilder().Title("Latency").Description("How long successful visits took, those of the hour before each moment. Bucket edges are the promised thresholds and the customary ones.").
-				Datasource(source()).Span(third).Height(medium).Calculate(false).ShowLegend().
-				Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Oranges").Steps(64)).
-				YAxis(heatmap.NewYAxisConfigBuilder().Unit("s")).
-				WithTarget(query("A", fmt.Sprintf("sum by (le) (%s)", s.lately(rules.LatencyGains, lately)), "{{le}}").Format(prometheus.PromQueryFormatHeatmap)))
+			panels = append(panels, latencies("Latency", "How long successful visits took, those of the hour before each moment. Bucket edges are the promised thresholds and the customary ones.",
+				third, s.lately(rules.LatencyGains, lately)))
 		}
 		panels = append(panels,
 			graph("Latency of one in two, and of the slowest in twenty", "Quantiles of the last hour.", "s", third,
@@ -285,15 +328,11 @@ func touchpointPanels(s scope, has measured) []panel {
 	}
 	if has.answers {
 		good, n := s.lately(rules.ExperienceGood, lately), s.lately(rules.ExperienceAnswers, lately)
-		dashes := []dashboard.DynamicConfigValue{{Id: "custom.lineStyle", Value: map[string]any{"fill": "dash", "dash": []any{4, 6}}}}
 		panels = append(panels,
-			graph("Content customers, with bounds", "The share of good answers of the last 7 days. 98 % lie between the bounds: a change within them may be chance.", "percentunit", half,
-				query("A", fmt.Sprintf("%s / (%s > 0)", good, n), "{{instrument}}"),
-				query("B", rules.WilsonBound(good, "("+n+" > 0)", "-", budget.ZTicket), "{{instrument}}, at least"),
-				query("C", rules.WilsonBound(good, "("+n+" > 0)", "+", budget.ZTicket), "{{instrument}}, at most"),
-			).Min(0).Max(1).OverrideByQuery("B", dashes).OverrideByQuery("C", dashes),
-			graph("Answers (n)", "How many answers of the last 7 days, and how many of them are of customers let down.", "short", half,
-				query("A", n, "{{instrument}}"), query("B", s.lately(rules.ExperienceBad, lately), "{{instrument}}, let down")).Min(0))
+			bounded("Content customers, with bounds", "The share of good answers of the last 7 days.", third, good, n, "{{instrument}}"),
+			graph("Answers (n)", "How many answers of the last 7 days, and how many of them are of customers let down.", "short", third,
+				query("A", n, "{{instrument}}"), query("B", s.lately(rules.ExperienceBad, lately), "{{instrument}}, let down")).Min(0),
+			comments(s, third))
 	}
 	return append(panels, graph("Budget left", "Over each budget's own window; negative once overspent.", "percentunit", whole,
 		query("A", s.lately(rules.Remaining, lately), "{{objective}} ({{slo}})")).Max(1))

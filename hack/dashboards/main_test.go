@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	promclient "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -304,6 +306,40 @@ func TestPrometheusAnswers(t *testing.T) {
 		t.Errorf("only %d queries were asked", asked)
 	}
 	figures(t, server, end)
+	rising(t, server, end)
+}
+
+// rising: buckets of several touchpoints, each with edges of its own, add up to ones that rise.
+func rising(t *testing.T, server *localstack.Prometheus, end time.Time) {
+	t.Helper()
+	for name, made := range all(t) {
+		for _, panel := range panelsOf(made) {
+			if panel.Type != "heatmap" {
+				continue
+			}
+			value, err := server.Query(t.Context(), filledIn(queriesOf(panel)[0].Expr, "checkout"), end)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts := map[float64]float64{}
+			for _, sample := range value.(model.Vector) {
+				edge, err := strconv.ParseFloat(string(sample.Metric["le"]), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				counts[edge] = float64(sample.Value)
+			}
+			edges := slices.Sorted(maps.Keys(counts))
+			if name == "overview" && len(edges) != len(promclient.DefBuckets)+1 {
+				t.Errorf("%s: %s has the edges %v", name, *panel.Title, edges)
+			}
+			for i := 1; i < len(edges); i++ {
+				if counts[edges[i]] < counts[edges[i-1]] {
+					t.Errorf("%s: %s: fewer visits within %v s than within %v s", name, *panel.Title, edges[i], edges[i-1])
+				}
+			}
+		}
+	}
 }
 
 // figures looks at some answers: they are what the rules say.
@@ -315,6 +351,9 @@ func figures(t *testing.T, server *localstack.Prometheus, end time.Time) {
 		{"journey", "Least budget left", "A", "min(last_over_time(sojourn:slo_budget_remaining:ratio[11m]))"},
 		{"overview", "Alerts firing", "A", "vector(1)"},
 		{"overview", "Alerts firing", "B", "vector(0)"},
+		// One comes every half minute, for eight hours, at each touchpoint that asks.
+		{"overview", "Comments", "A", `960 * count(count by (touchpoint) (sojourn_feedback_comments_total))`},
+		{"journey", "Comments", "A", `960 * count(count by (touchpoint) (sojourn_feedback_comments_total))`},
 		{"online-purchase", "Conversion", "S0", `sum(last_over_time(sojourn:journey_stage_entries:sum1d{stage="purchase"}[31m])) / sum(last_over_time(sojourn:journey_stage_entries:sum1d{stage="consideration"}[31m]))`},
 		// The bounds are those of budgets on the same answers, over a time as long as there was.
 		{"journey", "Content customers, with bounds", "B", `1 - last_over_time(sojourn:slo_loss_upper:ratio{slo="online-purchase",touchpoint="search"}[11m])`},
@@ -379,6 +418,14 @@ func addOthers(t *testing.T, h *history.History, read *story.Samples) {
 	add(clock, "__name__", "sojourn_observe_last_success_timestamp_seconds")
 	add(func(time.Time) float64 { count++; return count }, "__name__", "sojourn_survey_rejected_total", "reason", "malformed")
 	for name, touchpoint := range read.Decoded.Touchpoints {
+		if touchpoint.Spec.Survey != nil {
+			comments := 0.0
+			for _, gateway := range []string{"b:2", "b:3"} { // both show the same
+				add(func(time.Time) float64 { comments++; return comments }, "__name__", "sojourn_feedback_comments_total",
+					"instance", gateway, "namespace", read.Namespace, "touchpoint", name, "sentiment", "negative")
+				comments = 0
+			}
+		}
 		if touchpoint.Spec.Probe != nil {
 			add(clock, "__name__", "sojourn_probe_last_run_timestamp_seconds", "namespace", read.Namespace, "touchpoint", name, "location", "default")
 		}
@@ -453,25 +500,5 @@ func TestHostileNames(t *testing.T) {
 				t.Errorf("%v in %s", err, query.Expr)
 			}
 		}
-	}
-}
-
-// TestFiles makes a dashboard of files, as docs say.
-func TestFiles(t *testing.T) {
-	var out bytes.Buffer
-	var files []string
-	for _, name := range []string{"journey", "awareness", "consideration", "purchase", "use", "loyalty"} {
-		files = append(files, filepath.Join(root, "config", "samples", name+".yaml"))
-	}
-	if err := run(files, &out); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`"3. Purchase · 购买: Checkout · 结账 ★"`, `"orders-per-hour"`} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %s", want)
-		}
-	}
-	if err := run([]string{filepath.Join(root, "config", "samples", "promises.yaml")}, &out); err == nil || !strings.Contains(err.Error(), "no Journey") {
-		t.Errorf("without a Journey: %v", err)
 	}
 }

@@ -178,7 +178,7 @@ func value(state *lua.LState, from any) lua.LValue {
 // customers too.
 func TestFlux(t *testing.T) {
 	exprs := map[string]map[string]any{}
-	list, _, err := unstructured.NestedSlice(objects(t, filepath.Join(config, "flux", "journeys.yaml"))["Kustomization shop-promises"].Object, "spec", "healthCheckExprs")
+	list, _, err := unstructured.NestedSlice(objects(t, filepath.Join(config, "gitops", "clusters", "production", "flux", "shop.yaml"))["Kustomization shop-promises"].Object, "spec", "healthCheckExprs")
 	if err != nil {
 		t.Fatal(err)
 	}

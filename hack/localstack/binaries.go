@@ -34,6 +34,7 @@ const (
 	PromtoolBinary              = "promtool"
 	Promtool2Binary             = "promtool2"
 	AlertmanagerBinary          = "alertmanager"
+	AmtoolBinary                = "amtool"
 	// ClusterPrometheusBinary is a Prometheus that finds its targets by asking an API
 	// server.
 	ClusterPrometheusBinary  = "prometheus-in-cluster"
@@ -116,6 +117,9 @@ var programs = []program{
 	}, {
 		name: AlertmanagerBinary, folder: "alertmanager", pkg: "github.com/prometheus/alertmanager/cmd/alertmanager",
 		origin: "github.com/prometheus/alertmanager", tags: "netgo", ldflags: alertmanagerVersion,
+	}, {
+		name: AmtoolBinary, folder: "alertmanager", pkg: "github.com/prometheus/alertmanager/cmd/amtool",
+		origin: "github.com/prometheus/alertmanager", tags: "netgo", ldflags: alertmanagerVersion, onDemand: true,
 	}, {
 		name: ClusterPrometheusBinary, folder: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
 		origin: "github.com/prometheus/prometheus", tags: "netgo,remove_all_sd,enable_kubernetes_sd",

@@ -27,9 +27,9 @@ type Store interface {
 	// the new totals of the counters that changed. A later response of the same
 	// call may be a duplicate of an earlier one. After an error the caller cannot
 	// know whether the transaction took effect.
-	Add(ctx context.Context, responses []Response) ([]Outcome, map[Series]uint64, error)
+	Add(ctx context.Context, responses []Response) ([]Outcome, map[Series]Count, error)
 	// Totals returns every counter.
-	Totals(ctx context.Context) (map[Series]uint64, error)
+	Totals(ctx context.Context) (map[Series]Count, error)
 	// Shared tells whether other gateways may write to the database too, so that
 	// Totals may say more than what Add returned.
 	Shared() bool

@@ -20,16 +20,16 @@ type unruly struct {
 	fail, answer error
 	gate         chan struct{} // if not nil, Add takes one before it works
 	stored       map[string]bool
-	totals       map[Series]uint64
+	totals       map[Series]Count
 	sizes        []int
 	closed       bool
 }
 
 func newUnruly() *unruly {
-	return &unruly{stored: map[string]bool{}, totals: map[Series]uint64{}}
+	return &unruly{stored: map[string]bool{}, totals: map[Series]Count{}}
 }
 
-func (u *unruly) Add(_ context.Context, responses []Response) ([]Outcome, map[Series]uint64, error) {
+func (u *unruly) Add(_ context.Context, responses []Response) ([]Outcome, map[Series]Count, error) {
 	if u.gate != nil {
 		<-u.gate
 	}
@@ -46,7 +46,7 @@ func (u *unruly) Add(_ context.Context, responses []Response) ([]Outcome, map[Se
 			continue
 		}
 		u.stored[r.ID] = true
-		u.totals[r.Series]++
+		r.CountIn(u.totals)
 	}
 	if u.answer != nil {
 		return nil, nil, u.answer
@@ -68,7 +68,7 @@ func (u *unruly) Comments(context.Context, string, string, time.Time, bool, int)
 	return nil, u.fail
 }
 
-func (u *unruly) Totals(context.Context) (map[Series]uint64, error) {
+func (u *unruly) Totals(context.Context) (map[Series]Count, error) {
 	u.lock.Lock()
 	defer u.lock.Unlock()
 	return maps.Clone(u.totals), u.fail
@@ -98,9 +98,9 @@ func response(id string) Response {
 }
 
 func (t *Totals) of(score int) (total uint64) {
-	t.Each(question, "", func(s int, responses uint64) {
+	t.Each(question, "", func(s int, count Count) {
 		if s == score {
-			total = responses
+			total = count.Responses
 		}
 	})
 	return total
@@ -294,18 +294,18 @@ func TestCommitWithALostAnswer(t *testing.T) {
 
 func TestTotalsAreRestoredAndNeverFall(t *testing.T) {
 	store := newUnruly()
-	store.totals[Series{Question: question, Score: 0}] = 7
-	store.totals[Series{Question: question, Score: 10}] = 3
-	store.totals[Series{Question: question, Score: 11}] = 1                                  // off the scale
-	store.totals[Series{Question: Question{Instrument: "of a later version"}, Score: 1}] = 1 // unknown
+	store.totals[Series{Question: question, Score: 0}] = Count{Responses: 7}
+	store.totals[Series{Question: question, Score: 10}] = Count{Responses: 3}
+	store.totals[Series{Question: question, Score: 11}] = Count{Responses: 1}                                  // off the scale
+	store.totals[Series{Question: Question{Instrument: "of a later version"}, Score: 1}] = Count{Responses: 1} // unknown
 	l := openLedger(t, store, Options{})
 	defer l.Close()
 	var got []string
-	l.Each(question, "", func(score int, responses uint64) { got = append(got, fmt.Sprint(score, ":", responses)) })
+	l.Each(question, "", func(score int, count Count) { got = append(got, fmt.Sprint(score, ":", count.Responses)) })
 	if want := "0:7 1:0 2:0 3:0 4:0 5:0 6:0 7:0 8:0 9:0 10:3"; strings.Join(got, " ") != want {
 		t.Errorf("totals %v, want %s", got, want)
 	}
-	l.raise(map[Series]uint64{{Question: question}: 5})
+	l.raise(map[Series]Count{{Question: question}: {Responses: 5}})
 	if got := l.of(0); got != 7 {
 		t.Errorf("fell to %d", got)
 	}

@@ -28,6 +28,12 @@ type Series struct {
 	Score   int
 }
 
+// Count is what a counter holds.
+type Count struct {
+	// Responses is how many there ever were, and Comments how many of them carried one.
+	Responses, Comments uint64
+}
+
 // Response is one customer's answer to one question.
 type Response struct {
 	// Series is the counter that the response adds to, beside the one without a
@@ -60,11 +66,19 @@ func (r *Response) Same(other *Response) bool {
 		r.Comment == other.Comment && r.Answered.Equal(other.Answered)
 }
 
-// Counters calls count with every counter that the response adds to.
-func (r *Response) Counters(count func(Series)) {
-	count(Series{Question: r.Question, Score: r.Score})
+// CountIn adds the response to every counter that it belongs to.
+func (r *Response) CountIn(counts map[Series]Count) {
+	add := func(series Series) {
+		count := counts[series]
+		count.Responses++
+		if r.Comment != "" {
+			count.Comments++
+		}
+		counts[series] = count
+	}
+	add(Series{Question: r.Question, Score: r.Score})
 	if r.Segment != "" {
-		count(r.Series)
+		add(r.Series)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // insertNew stores responses that are all new, which nearly all transactions are, and
 // counts them. Where one of them is known it stores none, and returns no totals. Looking
 // each id up and reporting each back would cost the database twice the time.
-func (s *Store) insertNew(ctx context.Context, incoming []*ledger.Response) (map[ledger.Series]uint64, error) {
+func (s *Store) insertNew(ctx context.Context, incoming []*ledger.Response) (map[ledger.Series]ledger.Count, error) {
 	statement, arguments := insertAll(incoming)
 	results := s.send(ctx, statement, arguments)
 	totals, err := readCounted(results)
@@ -63,16 +63,16 @@ func insertAll(incoming []*ledger.Response) (statement string, arguments []any) 
 		WHERE NOT (SELECT erased FROM known)
 		RETURNING true
 	)
-	INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total)
+	INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total, comments)
 	SELECT * FROM unnest(%s)
 	WHERE (SELECT count(*) FROM stored) > 0
-	ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total
-	RETURNING namespace, touchpoint, instrument, segment, score, total`,
+	ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total, comments = c.comments + excluded.comments
+	RETURNING namespace, touchpoint, instrument, segment, score, total, comments`,
 		argument(eraseKeys(incoming), "bytea[]"), strings.Join(names, ", "), strings.Join(selected, ", "),
 		strings.Join(arrays, ", "), strings.Join(aliases, ", "), strings.Join(counters, ", ")), arguments
 }
 
-func readCounted(results pgx.BatchResults) (map[ledger.Series]uint64, error) {
+func readCounted(results pgx.BatchResults) (map[ledger.Series]ledger.Count, error) {
 	if _, err := results.Exec(); err != nil { // the lock
 		return nil, err
 	}
@@ -81,17 +81,17 @@ func readCounted(results pgx.BatchResults) (map[ledger.Series]uint64, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	var totals map[ledger.Series]uint64
+	var totals map[ledger.Series]ledger.Count
 	for rows.Next() {
 		var series ledger.Series
-		var total int64
-		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total); err != nil {
+		var total ledger.Count
+		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total.Responses, &total.Comments); err != nil {
 			return nil, err
 		}
 		if totals == nil {
-			totals = map[ledger.Series]uint64{}
+			totals = map[ledger.Series]ledger.Count{}
 		}
-		totals[series] = uint64(total)
+		totals[series] = total
 	}
 	return totals, rows.Err()
 }
@@ -158,9 +158,9 @@ func columnsOf(incoming []*ledger.Response) []column {
 // countersOf returns the columns of the counters that responses raise, in the order in
 // which every gateway takes them.
 func countersOf(incoming []*ledger.Response) []column {
-	more := map[ledger.Series]int64{}
+	more := map[ledger.Series]ledger.Count{}
 	for _, r := range incoming {
-		r.Counters(func(series ledger.Series) { more[series]++ })
+		r.CountIn(more)
 	}
 	counters := slices.SortedFunc(maps.Keys(more), func(a, b ledger.Series) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Touchpoint, b.Touchpoint),
@@ -172,7 +172,8 @@ func countersOf(incoming []*ledger.Response) []column {
 		columnOf("instrument", "text", counters, func(s ledger.Series) string { return s.Instrument }),
 		columnOf("segment", "text", counters, func(s ledger.Series) string { return s.Segment }),
 		columnOf("score", "smallint", counters, func(s ledger.Series) int16 { return int16(s.Score) }),
-		columnOf("total", "bigint", counters, func(s ledger.Series) int64 { return more[s] }),
+		columnOf("total", "bigint", counters, func(s ledger.Series) int64 { return int64(more[s].Responses) }),
+		columnOf("comments", "bigint", counters, func(s ledger.Series) int64 { return int64(more[s].Comments) }),
 	}
 }
 

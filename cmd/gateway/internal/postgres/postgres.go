@@ -157,17 +157,17 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM erased WHERE erased.key = incoming.key)
 		ORDER BY place
 		ON CONFLICT (namespace, id) DO NOTHING
-		RETURNING namespace, id, touchpoint, instrument, segment, score
+		RETURNING namespace, id, touchpoint, instrument, segment, score, comment
 	), counted AS (
-		INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total)
-		SELECT namespace, touchpoint, instrument, part, score, count(*)
+		INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total, comments)
+		SELECT namespace, touchpoint, instrument, part, score, count(*), count(*) FILTER (WHERE comment <> '')
 		FROM stored, LATERAL (SELECT '' AS part UNION SELECT segment) AS parts
 		GROUP BY 1, 2, 3, 4, 5 ORDER BY namespace COLLATE "C", touchpoint COLLATE "C", instrument COLLATE "C", part COLLATE "C", score
-		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total
-		RETURNING namespace, touchpoint, instrument, segment, score, total
+		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total, comments = c.comments + excluded.comments
+		RETURNING namespace, touchpoint, instrument, segment, score, total, comments
 	)
-	SELECT true, namespace, id, '', '', 0::smallint, 0::bigint FROM stored
-	UNION ALL SELECT false, namespace, touchpoint, instrument, segment, score, total FROM counted`
+	SELECT true, namespace, id, '', '', 0::smallint, 0::bigint, 0::bigint FROM stored
+	UNION ALL SELECT false, namespace, touchpoint, instrument, segment, score, total, comments FROM counted`
 
 	selectStored = `SELECT r.namespace, r.id, r.touchpoint, r.instrument, r.score, r.comment, r.answered_at
 		FROM responses r JOIN unnest($1::text[], $2::text[]) AS i(namespace, id) USING (namespace, id)`
@@ -180,7 +180,7 @@ const carefulTransactions = 100
 type key struct{ namespace, id string }
 
 // Add implements ledger.Store.
-func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64, error) {
+func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]ledger.Count, error) {
 	ctx, cancel := context.WithTimeout(ctx, transactionTime)
 	defer cancel()
 	outcomes := make([]ledger.Outcome, len(responses))
@@ -226,7 +226,7 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 }
 
 // insert stores those responses that are new.
-func (s *Store) insert(ctx context.Context, incoming []*ledger.Response) (map[key]bool, map[ledger.Series]uint64, error) {
+func (s *Store) insert(ctx context.Context, incoming []*ledger.Response) (map[key]bool, map[ledger.Series]ledger.Count, error) {
 	arguments := []any{}
 	for _, column := range columnsOf(incoming) {
 		arguments = append(arguments, column.values)
@@ -246,7 +246,7 @@ func (s *Store) send(ctx context.Context, statement string, arguments []any) pgx
 	return s.pool.SendBatch(ctx, batch)
 }
 
-func readInserted(results pgx.BatchResults, size int) (map[key]bool, map[ledger.Series]uint64, error) {
+func readInserted(results pgx.BatchResults, size int) (map[key]bool, map[ledger.Series]ledger.Count, error) {
 	if _, err := results.Exec(); err != nil {
 		return nil, nil, err
 	}
@@ -255,13 +255,13 @@ func readInserted(results pgx.BatchResults, size int) (map[key]bool, map[ledger.
 		return nil, nil, err
 	}
 	defer rows.Close()
-	stored, totals := make(map[key]bool, size), map[ledger.Series]uint64{}
+	stored, totals := make(map[key]bool, size), map[ledger.Series]ledger.Count{}
 	for rows.Next() {
 		var isStored bool
 		var namespace, second, instrument, segment string
 		var score int
-		var total int64
-		if err := rows.Scan(&isStored, &namespace, &second, &instrument, &segment, &score, &total); err != nil {
+		var total ledger.Count
+		if err := rows.Scan(&isStored, &namespace, &second, &instrument, &segment, &score, &total.Responses, &total.Comments); err != nil {
 			return nil, nil, err
 		}
 		if isStored {
@@ -269,7 +269,7 @@ func readInserted(results pgx.BatchResults, size int) (map[key]bool, map[ledger.
 			continue
 		}
 		question := ledger.Question{Namespace: namespace, Touchpoint: second, Instrument: instrument}
-		totals[ledger.Series{Question: question, Segment: segment, Score: score}] = uint64(total)
+		totals[ledger.Series{Question: question, Segment: segment, Score: score}] = total
 	}
 	return stored, totals, rows.Err()
 }
@@ -301,20 +301,20 @@ func (s *Store) stored(ctx context.Context, responses []ledger.Response, places 
 }
 
 // Totals implements ledger.Store.
-func (s *Store) Totals(ctx context.Context) (map[ledger.Series]uint64, error) {
-	rows, err := s.readers.Query(ctx, "SELECT namespace, touchpoint, instrument, segment, score, total FROM counters")
+func (s *Store) Totals(ctx context.Context) (map[ledger.Series]ledger.Count, error) {
+	rows, err := s.readers.Query(ctx, "SELECT namespace, touchpoint, instrument, segment, score, total, comments FROM counters")
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	totals := map[ledger.Series]uint64{}
+	totals := map[ledger.Series]ledger.Count{}
 	for rows.Next() {
 		var series ledger.Series
-		var total int64
-		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total); err != nil {
+		var total ledger.Count
+		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total.Responses, &total.Comments); err != nil {
 			return nil, err
 		}
-		totals[series] = uint64(total)
+		totals[series] = total
 	}
 	return totals, rows.Err()
 }
@@ -347,10 +347,10 @@ func (s *Store) Erase(ctx context.Context, choice ledger.Choice, limit int) (int
 		}
 		erased = len(records)
 		numbers, keys := make([]int64, len(records)), make([][]byte, len(records))
-		counted := map[ledger.Series]int64{}
+		counted := map[ledger.Series]ledger.Count{}
 		for i := range records {
 			numbers[i], keys[i] = records[i].Number, ledger.EraseKey(records[i].Namespace, records[i].ID)
-			records[i].Counters(func(series ledger.Series) { counted[series]++ })
+			records[i].CountIn(counted)
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO erased (key) SELECT unnest($1::bytea[]) ON CONFLICT DO NOTHING", keys); err != nil {
 			return err
@@ -361,7 +361,7 @@ func (s *Store) Erase(ctx context.Context, choice ledger.Choice, limit int) (int
 		for series, more := range counted {
 			_, err := tx.Exec(ctx, `UPDATE counters SET erased = erased + $1
 				WHERE namespace = $2 AND touchpoint = $3 AND instrument = $4 AND segment = $5 AND score = $6`,
-				more, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score)
+				more.Responses, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score)
 			if err != nil {
 				return err
 			}

@@ -112,7 +112,7 @@ func TestSeveralWriters(t *testing.T) {
 	}
 	sum := uint64(0)
 	for _, total := range totals {
-		sum += total
+		sum += total.Responses
 	}
 	if accepted.Load() != responses || sum != responses {
 		t.Errorf("%d accepted and %d counted of %d", accepted.Load(), sum, responses)
@@ -134,7 +134,7 @@ func TestRefusals(t *testing.T) {
 	}
 	store.Close()
 	for url, want := range map[string]string{
-		newer: "its schema has version 99, and this gateway knows versions up to 1: run the newer gateway",
+		newer: "its schema has version 99, and this gateway knows versions up to 2: run the newer gateway",
 		"postgres://user:secret@127.0.0.1:notaport/x":            "the database's URL cannot be read: write postgres://user:password@host",
 		"postgres://user:secret@127.0.0.1:1/x?connect_timeout=1": "database x on 127.0.0.1",
 	} {
@@ -145,6 +145,36 @@ func TestRefusals(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error tells the password: %v", err)
 		}
+	}
+}
+
+// TestCountsCommentsThatWereThere: a database of the schema before comments were counted
+// knows them from then on; and a gateway of before, which may still run, goes on counting.
+func TestCountsCommentsThatWereThere(t *testing.T) {
+	url := database(t)
+	connection, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(context.WithoutCancel(t.Context()))
+	first, err := schema.ReadFile("schema/0001_responses.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := strings.ReplaceAll(ledgertest.BeforeComments, "INSERT INTO responses (", "INSERT INTO responses (loss, channel, subject, submission, ")
+	before = strings.ReplaceAll(before, "VALUES ('shop', 'old", "VALUES (0, '', '', '', 'shop', 'old")
+	if _, err := connection.Exec(t.Context(), string(first)+before+`;
+		CREATE TABLE schema_version (one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL);
+		INSERT INTO schema_version (version) VALUES (1)`); err != nil {
+		t.Fatal(err)
+	}
+	store := open(t, url)
+	defer store.Close()
+	ledgertest.ExpectCommentsOfBefore(t, store)
+	const of = `INSERT INTO counters AS c (namespace, touchpoint, instrument, segment, score, total) VALUES ('shop', 'checkout', 'ces', '', 6, 1)
+		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = c.total + excluded.total`
+	if _, err := connection.Exec(t.Context(), of); err != nil {
+		t.Errorf("a gateway of the version before: %v", err)
 	}
 }
 

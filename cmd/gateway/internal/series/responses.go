@@ -23,6 +23,9 @@ import (
 // parts of the same totals. The series without the label stays the whole, so that
 // rules take the maximum of a score's series, segmented or not.
 //
+// Beside them it collects sojourn_feedback_comments_total: how many of the answers of a
+// touchpoint with a survey carried a comment, by the sentiment of the answer.
+//
 // A touchpoint that is deleted takes its series along; its totals stay in the
 // database and return with it.
 type Responses struct {
@@ -31,6 +34,7 @@ type Responses struct {
 	log         *slog.Logger
 	desc        *prometheus.Desc
 	segmented   *prometheus.Desc
+	comments    *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Responses)(nil)
@@ -45,6 +49,9 @@ func NewResponses(ledger *ledger.Ledger, touchpoints func() iter.Seq[*v1alpha1.T
 		log:         log,
 		desc:        prometheus.NewDesc(name, help, []string{"namespace", "touchpoint", "instrument", "score"}, nil),
 		segmented:   prometheus.NewDesc(name, help, []string{"namespace", "touchpoint", "instrument", "score", "segment"}, nil),
+		comments: prometheus.NewDesc("sojourn_feedback_comments_total",
+			"Survey responses accepted that carry a comment, by touchpoint and by what their scores say. A total of the database, like sojourn_survey_responses_total.",
+			[]string{"namespace", "touchpoint", "sentiment"}, nil),
 	}
 }
 
@@ -68,19 +75,24 @@ func (r *Responses) Collect(metrics chan<- prometheus.Metric) {
 		if survey == nil {
 			continue
 		}
+		comments := r.ledger.CommentsBySentiment(touchpoint.Namespace, touchpoint.Name)
+		for _, sentiment := range ledger.Sentiments {
+			metrics <- prometheus.MustNewConstMetric(r.comments, prometheus.CounterValue, float64(comments[sentiment]),
+				touchpoint.Namespace, touchpoint.Name, string(sentiment))
+		}
 		for _, declared := range survey.Instruments {
 			question := ledger.Question{
 				Namespace:  touchpoint.Namespace,
 				Touchpoint: touchpoint.Name,
 				Instrument: ledger.Label(declared.Type),
 			}
-			r.ledger.Each(question, "", func(score int, responses uint64) {
-				metrics <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, float64(responses),
+			r.ledger.Each(question, "", func(score int, count ledger.Count) {
+				metrics <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, float64(count.Responses),
 					question.Namespace, question.Touchpoint, question.Instrument, strconv.Itoa(score))
 			})
 			for _, segment := range survey.Segments {
-				r.ledger.Each(question, string(segment), func(score int, responses uint64) {
-					metrics <- prometheus.MustNewConstMetric(r.segmented, prometheus.CounterValue, float64(responses),
+				r.ledger.Each(question, string(segment), func(score int, count ledger.Count) {
+					metrics <- prometheus.MustNewConstMetric(r.segmented, prometheus.CounterValue, float64(count.Responses),
 						question.Namespace, question.Touchpoint, question.Instrument, strconv.Itoa(score), string(segment))
 				})
 			}

@@ -111,8 +111,9 @@ const (
 	insertOne      = `INSERT INTO responses (` + columns + `) VALUES ` + placeholders + ` ON CONFLICT (namespace, id) DO NOTHING`
 	selectResponse = `SELECT touchpoint, instrument, score, comment, answered_at FROM responses WHERE namespace = ? AND id = ?`
 	selectErased   = `SELECT count(*) FROM erased WHERE key = ?`
-	increase       = `INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = total + excluded.total RETURNING total`
+	increase       = `INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total, comments) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (namespace, touchpoint, instrument, segment, score) DO UPDATE SET total = total + excluded.total, comments = comments + excluded.comments
+		RETURNING total, comments`
 )
 
 // rows is how many responses one statement inserts. Most of what a row costs is
@@ -125,9 +126,9 @@ var insertRows = `INSERT INTO responses (` + columns + `) VALUES ` + strings.Rep
 var selectAnyErased = `SELECT EXISTS (SELECT 1 FROM erased WHERE key IN (` + strings.Repeat("?, ", rows-1) + `?))`
 
 // Add implements ledger.Store.
-func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64, error) {
+func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.Outcome, map[ledger.Series]ledger.Count, error) {
 	outcomes := make([]ledger.Outcome, len(responses))
-	totals := map[ledger.Series]uint64{}
+	totals := map[ledger.Series]ledger.Count{}
 	err := s.transaction(ctx, func(*sql.Conn) (err error) {
 		for first := 0; first < len(responses); first += rows {
 			last := min(first+rows, len(responses))
@@ -137,7 +138,7 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 		}
 		for i := range responses {
 			if outcomes[i] == ledger.Accepted {
-				responses[i].Counters(func(series ledger.Series) { totals[series]++ })
+				responses[i].CountIn(totals)
 			}
 		}
 		for series, more := range totals {
@@ -145,8 +146,10 @@ func (s *Store) Add(ctx context.Context, responses []ledger.Response) ([]ledger.
 			if err != nil {
 				return err
 			}
-			var total uint64
-			if err := row.QueryRowContext(ctx, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score, more).Scan(&total); err != nil {
+			var total ledger.Count
+			err = row.QueryRowContext(ctx, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score, more.Responses, more.Comments).
+				Scan(&total.Responses, &total.Comments)
+			if err != nil {
 				return err
 			}
 			totals[series] = total
@@ -275,17 +278,17 @@ func (s *Store) compare(ctx context.Context, r *ledger.Response) (ledger.Outcome
 }
 
 // Totals implements ledger.Store.
-func (s *Store) Totals(ctx context.Context) (map[ledger.Series]uint64, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT namespace, touchpoint, instrument, segment, score, total FROM counters")
+func (s *Store) Totals(ctx context.Context) (map[ledger.Series]ledger.Count, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT namespace, touchpoint, instrument, segment, score, total, comments FROM counters")
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	totals := map[ledger.Series]uint64{}
+	totals := map[ledger.Series]ledger.Count{}
 	for rows.Next() {
 		var series ledger.Series
-		var total uint64
-		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total); err != nil {
+		var total ledger.Count
+		if err := rows.Scan(&series.Namespace, &series.Touchpoint, &series.Instrument, &series.Segment, &series.Score, &total.Responses, &total.Comments); err != nil {
 			return nil, err
 		}
 		totals[series] = total
@@ -312,7 +315,7 @@ func (s *Store) Erase(ctx context.Context, choice ledger.Choice, limit int) (int
 			return err
 		}
 		s.erased = true
-		counted := map[ledger.Series]int{}
+		counted := map[ledger.Series]ledger.Count{}
 		for i := range records {
 			r := &records[i]
 			if _, err := conn.ExecContext(ctx, noteErased, ledger.EraseKey(r.Namespace, r.ID)); err != nil {
@@ -321,10 +324,10 @@ func (s *Store) Erase(ctx context.Context, choice ledger.Choice, limit int) (int
 			if _, err := conn.ExecContext(ctx, deleteOne, r.Number); err != nil {
 				return err
 			}
-			r.Counters(func(series ledger.Series) { counted[series]++ })
+			r.CountIn(counted)
 		}
 		for series, more := range counted {
-			if _, err := conn.ExecContext(ctx, countErase, more, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score); err != nil {
+			if _, err := conn.ExecContext(ctx, countErase, more.Responses, series.Namespace, series.Touchpoint, series.Instrument, series.Segment, series.Score); err != nil {
 				return err
 			}
 		}

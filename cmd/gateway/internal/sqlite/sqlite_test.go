@@ -27,7 +27,7 @@ func open(t testing.TB, path string) *Store {
 
 var response = ledgertest.Response
 
-func add(t *testing.T, store *Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64) {
+func add(t *testing.T, store *Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]ledger.Count) {
 	t.Helper()
 	outcomes, totals, err := store.Add(t.Context(), responses)
 	if err != nil {
@@ -106,9 +106,37 @@ func TestMigratesTheFirstVersion(t *testing.T) {
 	known := response("a", 6)
 	known.Comment = "好"
 	outcomes, totals := add(t, store, known, response("b", 6))
-	if !reflect.DeepEqual(outcomes, []ledger.Outcome{ledger.Duplicate, ledger.Accepted}) || totals[response("", 6).Series] != 2 {
+	if !reflect.DeepEqual(outcomes, []ledger.Outcome{ledger.Duplicate, ledger.Accepted}) || totals[response("", 6).Series] != (ledger.Count{Responses: 2, Comments: 1}) {
 		t.Errorf("outcomes %v, totals %v", outcomes, totals)
 	}
+}
+
+// TestCountsCommentsThatWereThere: a database of the schema before comments were counted
+// knows them from then on, those of a segment too.
+func TestCountsCommentsThatWereThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"schema/0001_responses.sql", "schema/0002_segments_and_erasure.sql"} {
+		statements, err := schema.ReadFile(name)
+		if err == nil {
+			_, err = db.Exec(string(statements))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec(ledgertest.BeforeComments + "; PRAGMA user_version = 2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store := open(t, path)
+	defer store.Close()
+	ledgertest.ExpectCommentsOfBefore(t, store)
 }
 
 func TestCommitsWaitForTheDisk(t *testing.T) {
@@ -137,7 +165,7 @@ func TestFailedTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	outcomes, totals := add(t, store, response("a", 6), response("b", 6))
-	if outcomes[0] != ledger.Accepted || outcomes[1] != ledger.Accepted || totals[response("", 6).Series] != 2 {
+	if outcomes[0] != ledger.Accepted || outcomes[1] != ledger.Accepted || totals[response("", 6).Series].Responses != 2 {
 		t.Errorf("outcomes %v, totals %v", outcomes, totals)
 	}
 }
@@ -149,7 +177,7 @@ func TestRefusals(t *testing.T) {
 		prepare          func(path string)
 	}{
 		{"no folder", filepath.Join(dir, "none", "gateway.db"), "does not exist: mount a volume there", func(string) {}},
-		{"newer schema", filepath.Join(dir, "newer.db"), "its schema has version 99, and this gateway knows versions up to 2: run the newer gateway", func(path string) {
+		{"newer schema", filepath.Join(dir, "newer.db"), "its schema has version 99, and this gateway knows versions up to 3: run the newer gateway", func(path string) {
 			db, err := sql.Open("sqlite", path)
 			if err == nil {
 				_, err = db.Exec("PRAGMA user_version = 99")

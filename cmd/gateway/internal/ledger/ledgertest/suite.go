@@ -40,13 +40,33 @@ func TestStore(t *testing.T, database func(t *testing.T) (open func() ledger.Sto
 	}
 }
 
-func add(t *testing.T, store ledger.Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]uint64) {
+func add(t *testing.T, store ledger.Store, responses ...ledger.Response) ([]ledger.Outcome, map[ledger.Series]ledger.Count) {
 	t.Helper()
 	outcomes, totals, err := store.Add(t.Context(), responses)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return outcomes, totals
+}
+
+// BeforeComments fills a database of the schema before comments were counted.
+const BeforeComments = `
+	INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, received_at, segment) VALUES ('shop', 'old-a', 'checkout', 'ces', 6, '好', 1, 'smb');
+	INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, received_at, segment) VALUES ('shop', 'old-b', 'checkout', 'ces', 6, 'fine', 1, '');
+	INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, received_at, segment) VALUES ('shop', 'old-c', 'checkout', 'ces', 6, '', 1, 'smb');
+	INSERT INTO responses (namespace, id, touchpoint, instrument, score, comment, received_at, segment) VALUES ('shop', 'old-d', 'checkout', 'ces', 2, '', 1, '');
+	INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total, erased) VALUES ('shop', 'checkout', 'ces', '', 6, 4, 1);
+	INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total, erased) VALUES ('shop', 'checkout', 'ces', 'smb', 6, 2, 0);
+	INSERT INTO counters (namespace, touchpoint, instrument, segment, score, total, erased) VALUES ('shop', 'checkout', 'ces', '', 2, 1, 0)`
+
+// ExpectCommentsOfBefore looks at the totals of a database filled by BeforeComments.
+func ExpectCommentsOfBefore(t *testing.T, store ledger.Store) {
+	t.Helper()
+	segment := Response("", 6).Series
+	segment.Segment = "smb"
+	expectTotals(t, store, map[ledger.Series]ledger.Count{
+		Response("", 6).Series: {Responses: 4, Comments: 2}, segment: {Responses: 2, Comments: 1}, Response("", 2).Series: {Responses: 1},
+	})
 }
 
 func closeStore(t *testing.T, store ledger.Store) {
@@ -63,7 +83,7 @@ func expectOutcomes(t *testing.T, got []ledger.Outcome, want ...ledger.Outcome) 
 	}
 }
 
-func expectTotals(t *testing.T, store ledger.Store, want map[ledger.Series]uint64) {
+func expectTotals(t *testing.T, store ledger.Store, want map[ledger.Series]ledger.Count) {
 	t.Helper()
 	if got, err := store.Totals(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("totals %v, error %v, want %v", got, err, want)
@@ -77,7 +97,7 @@ func eachIDCountsOnce(t *testing.T, open func() ledger.Store) {
 	late.Comment = "付款页面太慢 🐌"
 	outcomes, totals := add(t, store, Response("a", 6), Response("b", 6), Response("a", 6), Response("a", 5), late)
 	expectOutcomes(t, outcomes, ledger.Accepted, ledger.Accepted, ledger.Duplicate, ledger.Conflict, ledger.Accepted)
-	want := map[ledger.Series]uint64{Response("", 6).Series: 2, Response("", 3).Series: 1}
+	want := map[ledger.Series]ledger.Count{Response("", 6).Series: {Responses: 2}, Response("", 3).Series: {Responses: 1, Comments: 1}}
 	if !reflect.DeepEqual(totals, want) {
 		t.Errorf("totals %v, want %v", totals, want)
 	}
@@ -94,7 +114,7 @@ func eachIDCountsOnce(t *testing.T, open func() ledger.Store) {
 	elsewhere.Namespace = "stall"
 	outcomes, totals = add(t, store, again, other, Response("b", 6), elsewhere)
 	expectOutcomes(t, outcomes, ledger.Duplicate, ledger.Conflict, ledger.Duplicate, ledger.Accepted)
-	if len(totals) != 1 || totals[elsewhere.Series] != 1 {
+	if len(totals) != 1 || totals[elsewhere.Series].Responses != 1 {
 		t.Errorf("after a restart: totals %v", totals)
 	}
 	records, err := store.Records(t.Context(), ledger.Choice{Namespace: "shop", ID: "late"}, 0, 10)
@@ -107,9 +127,9 @@ func segmentsAreParts(t *testing.T, open func() ledger.Store) {
 	store := open()
 	defer closeStore(t, store)
 	inSegment := Response("a", 6)
-	inSegment.Segment = "enterprise"
+	inSegment.Segment, inSegment.Comment = "enterprise", "twice"
 	_, totals := add(t, store, inSegment, Response("b", 6))
-	want := map[ledger.Series]uint64{inSegment.Series: 1, Response("", 6).Series: 2}
+	want := map[ledger.Series]ledger.Count{inSegment.Series: {Responses: 1, Comments: 1}, Response("", 6).Series: {Responses: 2, Comments: 1}}
 	if !reflect.DeepEqual(totals, want) {
 		t.Errorf("totals %v, want %v", totals, want)
 	}
@@ -124,10 +144,13 @@ func manyAtOnce(t *testing.T, open func() ledger.Store) {
 	defer closeStore(t, store)
 	const count = 1777
 	responses := make([]ledger.Response, count)
-	want := map[ledger.Series]uint64{}
+	want := map[ledger.Series]ledger.Count{}
 	for i := range responses {
 		responses[i] = Response(fmt.Sprint("r", i), i%7+1)
-		want[responses[i].Series]++
+		if i%3 == 0 {
+			responses[i].Comment = "slow"
+		}
+		responses[i].CountIn(want)
 	}
 	outcomes, totals := add(t, store, responses...)
 	for i, outcome := range outcomes {
@@ -151,8 +174,11 @@ func largeWithKnown(t *testing.T, open func() ledger.Store) {
 	responses := make([]ledger.Response, 500)
 	for i := range responses {
 		responses[i] = Response(fmt.Sprint("r", i), 1)
+		if i%2 == 1 {
+			responses[i].Comment = "slow"
+		}
 	}
-	responses[300].ID = "r299"
+	responses[300] = responses[299]
 	outcomes, totals := add(t, store, responses...)
 	for i, outcome := range outcomes {
 		want := ledger.Accepted
@@ -163,8 +189,8 @@ func largeWithKnown(t *testing.T, open func() ledger.Store) {
 			t.Errorf("response %d: outcome %v, want %v", i, outcome, want)
 		}
 	}
-	if got := totals[Response("", 1).Series]; got != 499 {
-		t.Errorf("total %d, want 499", got)
+	if got := totals[Response("", 1).Series]; got != (ledger.Count{Responses: 499, Comments: 250}) {
+		t.Errorf("total %v, want 499, 250 of them with a comment", got)
 	}
 }
 
@@ -193,7 +219,7 @@ func largeWithErased(t *testing.T, open func() ledger.Store) {
 			}
 		}
 	}
-	expectTotals(t, store, map[ledger.Series]uint64{Response("", 1).Series: 400})
+	expectTotals(t, store, map[ledger.Series]ledger.Count{Response("", 1).Series: {Responses: 400}})
 	if records, err := store.Records(t.Context(), ledger.Choice{}, 0, 1000); err != nil || len(records) != 399 {
 		t.Errorf("%d records, error %v, want 399", len(records), err)
 	}
@@ -207,7 +233,7 @@ func erasedStayCounted(t *testing.T, open func() ledger.Store) {
 	form.Submission = "form"
 	another.Received = another.Received.Add(-48 * time.Hour)
 	add(t, store, mine, form, another)
-	want := map[ledger.Series]uint64{Response("", 2).Series: 2, Response("", 3).Series: 1}
+	want := map[ledger.Series]ledger.Count{Response("", 2).Series: {Responses: 2, Comments: 1}, Response("", 3).Series: {Responses: 1}}
 	erase := func(choice ledger.Choice, want int) {
 		t.Helper()
 		if erased, err := store.Erase(t.Context(), choice, 10); err != nil || erased != want {
@@ -231,7 +257,7 @@ func erasedStayCounted(t *testing.T, open func() ledger.Store) {
 	defer closeStore(t, store)
 	outcomes, totals := add(t, store, mine, form, another, Response("new", 2))
 	expectOutcomes(t, outcomes, ledger.Duplicate, ledger.Duplicate, ledger.Duplicate, ledger.Accepted)
-	if got := totals[Response("", 2).Series]; len(totals) != 1 || got != 3 {
+	if got := totals[Response("", 2).Series]; len(totals) != 1 || got != (ledger.Count{Responses: 3, Comments: 1}) {
 		t.Errorf("totals %v", totals)
 	}
 }
@@ -332,7 +358,7 @@ func checks(t *testing.T, open func() ledger.Store) {
 			t.Fatal(err)
 		}
 	}
-	expectTotals(t, store, map[ledger.Series]uint64{})
+	expectTotals(t, store, map[ledger.Series]ledger.Count{})
 }
 
 func readersBeside(t *testing.T, open func() ledger.Store) {
