@@ -24,7 +24,6 @@ const (
 func prepare(ctx context.Context, folder string) error {
 	fmt.Println("building programs and images; the first time this takes a quarter of an hour")
 	begin := time.Now()
-	defer func() { fmt.Printf("built in %s\n", time.Since(begin).Round(time.Second)) }()
 	var images []cluster.Image
 	for name, binary := range map[string]string{
 		"prometheus":                 localstack.ClusterPrometheusBinary,
@@ -67,7 +66,11 @@ func prepare(ctx context.Context, folder string) error {
 	if err := copyOperatorManifests(ctx, folder); err != nil {
 		return err
 	}
-	return cluster.Prepare(ctx, folder, images...)
+	if err := cluster.Prepare(ctx, folder, images...); err != nil {
+		return err
+	}
+	fmt.Printf("built in %s\n", time.Since(begin).Round(time.Second))
+	return nil
 }
 
 // copyOperatorManifests puts the Prometheus Operator's own manifests beside ours.

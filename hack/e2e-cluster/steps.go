@@ -109,6 +109,7 @@ func (t *test) statusesShow(ctx context.Context) (seen string, err error) {
 			}
 			seen += figure.path[strings.LastIndex(figure.path, ".")+1:] + " " + value + ", "
 		}
+		seen = strings.TrimSuffix(seen, ", ")
 		return nil
 	})
 }
@@ -544,6 +545,14 @@ func (t *test) newcomer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	token := rand.Text()
+	for _, arguments := range [][]string{
+		{"create", "namespace", newcomers},
+		{"--namespace", newcomers, "create", "secret", "generic", "survey-tool", "--type=sojourn.dev/survey-source", "--from-literal=tokens=" + token},
+	} {
+		if _, err := t.Kubectl(ctx, arguments...); err != nil {
+			return "", err
+		}
+	}
 	begin := time.Now()
 	if _, err := t.helm(ctx, "upgrade", "--install", release, "charts/sojourn", "--namespace", system, "--create-namespace",
 		"--set", "image.prefix=images.test/local,image.tag="+currentTag,
@@ -551,17 +560,21 @@ func (t *test) newcomer(ctx context.Context) (string, error) {
 		"--set", "gateway.sourceNamespaces={"+newcomers+"},crds.keep=false"); err != nil {
 		return "", err
 	}
-	for _, arguments := range [][]string{
-		{"create", "namespace", newcomers},
-		{"--namespace", newcomers, "create", "secret", "generic", "survey-tool", "--type=sojourn.dev/survey-source", "--from-literal=tokens=" + token},
-		{"wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=30s"},
-		{"apply", "--server-side", "--filename", file},
-	} {
-		if _, err := t.Kubectl(ctx, arguments...); err != nil {
-			return "", err
-		}
+	// What is next must not meet it, whatever comes of this.
+	came, err := t.firstMinutes(ctx, begin, file, token)
+	return came, errors.Join(err, t.removeAll(ctx))
+}
+
+// firstMinutes applies a file, has customers answer, and waits for figures and verdicts.
+func (t *test) firstMinutes(ctx context.Context, begin time.Time, file, token string) (string, error) {
+	if _, err := t.Kubectl(ctx, "wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=30s"); err != nil {
+		return "", err
+	}
+	if _, err := t.Kubectl(ctx, "apply", "--server-side", "--filename", file); err != nil {
+		return "", err
 	}
 	answers := startCustomers(ctx, t.http, token)
+	defer answers.stop()
 	var came []string
 	for _, wanted := range []struct{ word, object, path string }{
 		{"score", "journey/online-purchase", ".status.score"},
@@ -581,12 +594,10 @@ func (t *test) newcomer(ctx context.Context) (string, error) {
 			return err
 		})
 		if err != nil {
-			answers.stop()
 			return "", fmt.Errorf("%s: %w", strings.Join(came, ", "), err)
 		}
 	}
-	answers.stop()
-	return strings.Join(came, ", "), t.removeAll(ctx)
+	return strings.Join(came, ", "), nil
 }
 
 // newcomers is the namespace of a newcomer.
