@@ -207,11 +207,11 @@ func (o *Observer) round(ctx context.Context) error {
 	return nil
 }
 
-// hasNew tells whether there are budgets for whose figures somebody waits. Those that there
-// were when this process began to ask are not new.
+// hasNew tells whether there are budgets for whose figures somebody may wait: all, when this
+// process begins to ask, and later those that were not there before.
 func (o *Observer) hasNew(found figures) bool {
 	for key := range found.byKey {
-		if o.rounds > 0 && o.shown.byKey[key] == nil {
+		if o.shown.byKey[key] == nil {
 			o.newest = o.now()
 			break
 		}

@@ -39,6 +39,7 @@ type test struct {
 	customers *customers
 	visits    *visits
 	pages     *pages
+	broken    time.Time // when the checkout was broken
 }
 
 // outcome is what a step came to.
@@ -103,9 +104,10 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"in use", "customers answer, probers visit", t.beginUse},
 		{"Prometheus", "scrapes and runs rules", t.prometheusWorks},
 		{"upgrade", "to this version, under load", t.upgrade},
-		{"alert despite restarts", "the checkout breaks while everything of ours is restarted", t.alertDespiteRestarts},
+		{"restarts", "of everything of ours, while the checkout is broken", t.restarts},
 		{"leader killed", "by SIGKILL", t.killLeader},
 		{"strangers", "ask for what is not theirs", t.refuseStrangers},
+		{"alert", "Alertmanager hears of the checkout despite all that", t.alert},
 		{"drain", "kubectl drain", t.drain},
 		{"statuses", "figures on the objects", t.statusesShow},
 		{"nothing lost", "what was counted, beside what happened", t.nothingLost},
