@@ -109,8 +109,9 @@ func (t *test) run(ctx context.Context, installOnly bool) error {
 		{"strangers", "ask for what is not theirs", t.refuseStrangers},
 		{"alert", "Alertmanager hears of the checkout despite all that", t.alert},
 		{"drain", "kubectl drain", t.drain},
-		{"statuses", "figures on the objects", t.statusesShow},
 		{"nothing lost", "what was counted, beside what happened", t.nothingLost},
+		// Late, because the rules for them run every five minutes.
+		{"statuses", "figures on the objects", t.statusesShow},
 		{"uninstall", "keeps the kinds, or removes them, as told", t.uninstall},
 		{"newcomer", "from helm install to a verdict on a journey", t.newcomer},
 		{"kustomize", "the same without Helm", t.kustomize},
