@@ -118,8 +118,6 @@ func (f *figures) keepSlow(from figures) {
 // question is one that is asked for all objects at once.
 type question struct {
 	expr string
-	// slow: what it asks for changes slowly.
-	slow bool
 	read func(*figures, model.Vector)
 }
 
@@ -127,30 +125,59 @@ type question struct {
 // quarter of an hour, or every half, even if one evaluation was missed.
 const within, withinQuarter, withinLong = "11m", "31m", "61m"
 
+const budgetLabels = "namespace, slo, objective, touchpoint, def"
+
+// The series of what touchpoints lost, and of all their events, but for the window.
+const lossesOver, eventsOver = "sojourn:touchpoint_losses:sum", "sojourn:touchpoint_events:sum"
+
+// lately is what a series of budgets was when it was last written within a span.
+func (o *Observer) lately(series, span string) string {
+	return fmt.Sprintf("max by (%s) (last_over_time(%s[%s]))", budgetLabels, o.selector(series), span)
+}
+
 // questions are asked in this order: the first tells which budgets there are.
 func (o *Observer) questions() []question {
-	const budgetLabels = "namespace, slo, objective, touchpoint, def"
-	lately := func(series, span string) string {
-		return fmt.Sprintf("max by (%s) (last_over_time(%s[%s]))", budgetLabels, o.selector(series), span)
-	}
 	mean := func(span string) string {
-		loss, events := "sojourn:touchpoint_losses:sum"+span, "sojourn:touchpoint_events:sum"+span
 		traffic := `def!~"survey/.*|metric/(ces|ces1|csat|nps)/.*"`
-		return fmt.Sprintf("(%s / (%s > 0))", o.selector(loss, traffic), o.selector(events, traffic))
+		return fmt.Sprintf("(%s / (%s > 0))", o.selector(lossesOver+span, traffic), o.selector(eventsOver+span, traffic))
 	}
 	alerts := fmt.Sprintf("alertname=~%q", rules.AlertBudgetBurn+"|"+rules.AlertSurveyBurn)
+	return []question{
+		{fmt.Sprintf("max by (%s, family, window, floor) (%s)", budgetLabels, o.selector(rules.Budget)), readRoster},
+		{o.lately(rules.SampleSize, within), readBudgets(func(b *Budget, value float64) { b.Events = value })},
+		{o.lately(rules.MeanLoss, within), readBudgets(func(b *Budget, value float64) { b.Loss = value })},
+		{fmt.Sprintf("%s < %s or %s", mean("5m"), mean("1h"), mean("1h")), readByCounts(func(b *Budget, value float64) { b.Recent = value })},
+		{fmt.Sprintf("max by (namespace, slo, objective, touchpoint, severity, tier) (%s)", o.selector("ALERTS", `alertstate="firing"`, alerts)), readFiring},
+	}
+}
+
+// newQuestions are asked while a budget is new. How it stands over its window is recorded
+// every five minutes; until then the last hour, which is added up every minute, is all there
+// is of the window.
+func (o *Observer) newQuestions() []question {
+	lost, all := o.selector(lossesOver+"1h"), o.selector(eventsOver+"1h")
+	unknown := func(read func(b *Budget, value float64)) func(b *Budget, value float64) {
+		return func(b *Budget, value float64) {
+			if math.IsNaN(b.Loss) {
+				read(b, value)
+			}
+		}
+	}
+	return []question{
+		{all, readByCounts(unknown(func(b *Budget, value float64) { b.Events = value }))},
+		{fmt.Sprintf("%s / (%s > 0)", lost, all), readByCounts(unknown(func(b *Budget, value float64) { b.Loss = value }))},
+	}
+}
+
+// slowQuestions ask for what changes slowly.
+func (o *Observer) slowQuestions() []question {
 	asked := []question{
-		{expr: fmt.Sprintf("max by (%s, family, window, floor) (%s)", budgetLabels, o.selector(rules.Budget)), read: readRoster},
-		{expr: lately(rules.SampleSize, within), read: readBudgets(func(b *Budget, value float64) { b.Events = value })},
-		{expr: lately(rules.MeanLoss, within), read: readBudgets(func(b *Budget, value float64) { b.Loss = value })},
-		{expr: fmt.Sprintf("%s < %s or %s", mean("5m"), mean("1h"), mean("1h")), read: readRecent},
-		{expr: fmt.Sprintf("max by (namespace, slo, objective, touchpoint, severity, tier) (%s)", o.selector("ALERTS", `alertstate="firing"`, alerts)), read: readFiring},
-		{slow: true, expr: lately(rules.Coverage, withinLong), read: readCoverage},
-		{slow: true, expr: fmt.Sprintf("last_over_time(%s[%s])", o.selector("", fmt.Sprintf("__name__=~%q", rules.JourneyKPI+"|"+rules.JourneyEntries)), withinQuarter), read: readJourneys},
+		{o.lately(rules.Coverage, withinLong), readCoverage},
+		{fmt.Sprintf("last_over_time(%s[%s])", o.selector("", fmt.Sprintf("__name__=~%q", rules.JourneyKPI+"|"+rules.JourneyEntries)), withinQuarter), readJourneys},
 	}
 	// One by one: ten thousand touchpoints make two megabytes of each answer.
 	for _, series := range rules.ExperienceSeries {
-		asked = append(asked, question{slow: true, expr: fmt.Sprintf("last_over_time(%s[%s])", o.selector(series), within), read: readExperience})
+		asked = append(asked, question{fmt.Sprintf("last_over_time(%s[%s])", o.selector(series), within), readExperience})
 	}
 	return asked
 }
@@ -206,16 +233,19 @@ func readBudgets(set func(*Budget, float64)) func(*figures, model.Vector) {
 	}
 }
 
-// readRecent reads what touchpoints lost lately; all budgets with that meaning share it.
-func readRecent(f *figures, answer model.Vector) {
+// readByCounts reads what is known of touchpoints' counts; all budgets with that meaning
+// share it.
+func readByCounts(set func(*Budget, float64)) func(*figures, model.Vector) {
 	type countKey struct{ namespace, touchpoint, def string }
-	recent := make(map[countKey]float64, len(answer))
-	for _, sample := range answer {
-		recent[countKey{label(sample, "namespace"), label(sample, "touchpoint"), label(sample, "def")}] = float64(sample.Value)
-	}
-	for key, b := range f.byKey {
-		if value, known := recent[countKey{key.namespace, key.touchpoint, key.def}]; known {
-			b.Recent = value
+	return func(f *figures, answer model.Vector) {
+		counts := make(map[countKey]float64, len(answer))
+		for _, sample := range answer {
+			counts[countKey{label(sample, "namespace"), label(sample, "touchpoint"), label(sample, "def")}] = float64(sample.Value)
+		}
+		for key, b := range f.byKey {
+			if value, known := counts[countKey{key.namespace, key.touchpoint, key.def}]; known {
+				set(b, value)
+			}
 		}
 	}
 }
@@ -308,6 +338,27 @@ func readJourneys(f *figures, answer model.Vector) {
 			journey.Entries[intern(sample, "stage")] = value
 		}
 	}
+}
+
+// knowsExperienceOf tells whether something is known of what customers experience at the
+// touchpoints of all these budgets.
+func (f *figures) knowsExperienceOf(budgets map[budgetKey]*Budget) bool {
+	for key := range budgets {
+		if f.experiences[types.NamespacedName{Namespace: key.namespace, Name: key.touchpoint}] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// judgesAll tells whether it is known how every budget stands.
+func (f *figures) judgesAll() bool {
+	for _, b := range f.byKey {
+		if math.IsNaN(b.Loss) {
+			return false
+		}
+	}
+	return true
 }
 
 // arrange sorts budgets by those who ask for them.

@@ -56,7 +56,7 @@ func TestBudgetsAreRead(t *testing.T) {
 		ofBudget(1000, "checkout", "up", "checkout"), ofBudget(1000, "unknown", "up", "checkout"), sample(),
 	})
 	readBudgets(func(b *Budget, value float64) { b.Loss = value })(&f, model.Vector{ofBudget(0.002, "checkout", "up", "checkout")})
-	readRecent(&f, model.Vector{valued(0.03, "namespace", "shop", "touchpoint", "checkout", "def", "probe/availability"), sample()})
+	readByCounts(func(b *Budget, value float64) { b.Recent = value })(&f, model.Vector{valued(0.03, "namespace", "shop", "touchpoint", "checkout", "def", "probe/availability"), sample()})
 	readFiring(&f, model.Vector{
 		valued(1, "namespace", "shop", "slo", "checkout", "objective", "up", "touchpoint", "checkout", "severity", "ticket", "tier", "6h"),
 		valued(1, "namespace", "shop", "slo", "checkout", "objective", "up", "touchpoint", "checkout", "severity", "page", "tier", "1h"),

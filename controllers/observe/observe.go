@@ -50,6 +50,10 @@ var (
 // slowly.
 const slowRounds = 10
 
+// novelty is how long a budget is new. By then all that is recorded of it was recorded
+// twice.
+const novelty = 10 * time.Minute
+
 // Observer asks Prometheus. To one that is nil nothing is ever complained of.
 type Observer struct {
 	options    Options
@@ -65,6 +69,8 @@ type Observer struct {
 	doubtful time.Time
 	// rounds counts those that succeeded.
 	rounds int
+	// newest is when last there was a budget that there had not been before.
+	newest time.Time
 	// woken are the figures by which somebody was woken last.
 	woken wokenBy
 
@@ -169,24 +175,48 @@ func (o *Observer) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slowly := o.rounds%slowRounds == 0
-	for _, question := range o.questions() {
-		if question.slow && !slowly {
-			continue
+	ask := func(questions []question) error {
+		for _, question := range questions {
+			answer, err := o.prometheus.vector(ctx, question.expr)
+			if err != nil {
+				return err
+			}
+			question.read(&found, answer)
 		}
-		answer, err := o.prometheus.vector(ctx, question.expr)
-		if err != nil {
+		return nil
+	}
+	if err := ask(o.questions()); err != nil {
+		return err
+	}
+	hasNew := o.hasNew(found)
+	if hasNew && !found.judgesAll() {
+		if err := ask(o.newQuestions()); err != nil {
 			return err
 		}
-		question.read(&found, answer)
 	}
-	if !slowly {
+	if o.rounds%slowRounds == 0 || hasNew && !o.shown.knowsExperienceOf(found.byKey) {
+		if err := ask(o.slowQuestions()); err != nil {
+			return err
+		}
+	} else {
 		found.keepSlow(o.shown)
 	}
 	o.takeComplaints(ctx, complaintsIn(complaints))
 	o.takeFigures(found)
 	o.rounds++
 	return nil
+}
+
+// hasNew tells whether there are budgets for whose figures somebody may wait: all, when this
+// process begins to ask, and later those that were not there before.
+func (o *Observer) hasNew(found figures) bool {
+	for key := range found.byKey {
+		if o.shown.byKey[key] == nil {
+			o.newest = o.now()
+			break
+		}
+	}
+	return !o.newest.IsZero() && o.now().Sub(o.newest) < novelty
 }
 
 // question asks for what a series was when it was last written. A range is read because

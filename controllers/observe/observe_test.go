@@ -162,11 +162,85 @@ func TestAsWhom(t *testing.T) {
 			t.Errorf("%s: %v", question, err)
 		}
 	}
-	if fast, slow := len(o.questions())+1, 0; len(asked) > 2*fast {
-		t.Errorf("%d questions in two rounds (%d slow)", len(asked), slow)
+	if want := 2*(len(o.questions())+1) + len(o.slowQuestions()); len(asked) != want {
+		t.Errorf("%d questions in two rounds, want %d", len(asked), want)
 	}
 	if _, err := New(Options{URL: server.URL, CAFile: filepath.Join(dir, "none")}, logr.Discard()); err == nil {
 		t.Error("a file that is not there is no fault")
+	}
+}
+
+// TestNewBudgetsAreShownSoon: nobody who has just promised something waits for what is
+// recorded every five minutes, and asked for more seldom still.
+func TestNewBudgetsAreShownSoon(t *testing.T) {
+	answers := map[string]string{} // by the longest part of the question that is here
+	var asked []string
+	o := newObserver(t, Options{URL: answering(t, func(w http.ResponseWriter, r *http.Request) {
+		question := r.FormValue("query")
+		asked = append(asked, question)
+		longest, answer := "", nothing
+		for part, this := range answers {
+			if strings.Contains(question, part) && len(part) > len(longest) {
+				longest, answer = part, this
+			}
+		}
+		io.WriteString(w, answer)
+	}).URL}, logr.Discard())
+	now := time.Now()
+	o.now = func() time.Time { return now }
+	answer := func(labels, value string) string {
+		return `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"namespace":"shop","touchpoint":"checkout",` + labels + `},"value":[1,"` + value + `"]}]}}`
+	}
+	round := func() (questions int) {
+		t.Helper()
+		asked = nil
+		if err := o.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(30 * time.Second)
+		return len(asked)
+	}
+	fast, slow := len(o.questions())+1, len(o.slowQuestions())
+	round()
+	if got := round(); got != fast {
+		t.Errorf("%d questions where nothing is, want %d", got, fast)
+	}
+
+	const meaning, budget = `"def":"probe/availability"`, `"slo":"checkout","objective":"up","def":"probe/availability"`
+	answers[rules.Budget] = answer(budget+`,"family":"traffic","window":"4w","floor":"3"`, "0.01")
+	answers[eventsOver+"1h{}"] = answer(meaning, "12")
+	answers[lossesOver+"1h{} /"] = answer(meaning, "0.5")
+	if got, want := round(), fast+len(o.newQuestions())+slow; got != want {
+		t.Errorf("%d questions while a budget is new, want %d", got, want)
+	}
+	if b := o.BudgetsOf(named("checkout")); len(b) != 1 || b[0].Events != 12 || b[0].Loss != 0.5 {
+		t.Fatalf("%+v", b)
+	}
+
+	answers[rules.SampleSize] = answer(budget, "20")
+	answers[rules.MeanLoss] = answer(budget, "0.3")
+	answers[rules.ExperienceVisits] = answer(`"__name__":"`+rules.ExperienceVisits+`","source":"probe"`, "20")
+	if got, want := round(), fast+slow; got != want {
+		t.Errorf("%d questions while only the experience is unknown, want %d", got, want)
+	}
+	if b := o.BudgetsOf(named("checkout")); b[0].Events != 20 || b[0].Loss != 0.3 {
+		t.Errorf("%+v", b)
+	}
+	if e := o.ExperienceAt(named("checkout")); e == nil || e.Visits != 20 {
+		t.Errorf("%+v", e)
+	}
+	if got := round(); got != fast {
+		t.Errorf("%d questions when all is known, want %d", got, fast)
+	}
+
+	// What is silent is not asked after for ever.
+	delete(answers, rules.MeanLoss)
+	if got, want := round(), fast+len(o.newQuestions()); got != want {
+		t.Errorf("%d questions while little is known, want %d", got, want)
+	}
+	now = now.Add(novelty)
+	if got := round(); got != fast {
+		t.Errorf("%d questions of what is not new, want %d", got, fast)
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	shopURL         = "http://shop.shop.svc.cluster.local:8080"
 	shopAdminURL    = "http://shop-admin.shop.svc.cluster.local:8081"
 	gatewayURL      = "http://" + release + "-gateway." + system + ".svc.cluster.local"
+	uiURL           = "https://" + release + "-ui." + system + ".svc.cluster.local"
 	gatewayTotals   = "http://" + release + "-gateway-metrics." + system + ".svc.cluster.local:9464/metrics"
 )
 

@@ -31,60 +31,115 @@ const installation = 6
 type test struct {
 	*cluster.Cluster
 	folder string
+	begin  time.Time
 	// http goes where Pods would go by the same names.
 	http *http.Client
 	// token is what the survey tool of the namespace shop delivers with.
 	token     string
 	customers *customers
 	visits    *visits
+	pages     *pages
+	broken    time.Time // when the checkout was broken
 }
 
-// step runs a step, and says in one line what was seen and how long it took.
-func (t *test) step(ctx context.Context, name string, do func(context.Context) (string, error)) error {
-	begin := time.Now()
-	seen, err := do(ctx)
-	took := time.Since(begin)
-	if err != nil {
-		fmt.Printf("FAIL %6.1f s  %s\n", took.Seconds(), name)
-		return fmt.Errorf("%s: %w", name, err)
+// outcome is what a step came to.
+type outcome struct {
+	name, seen string
+	took       time.Duration
+	err        error
+}
+
+func (o outcome) String() string {
+	word, seen := "ok  ", o.seen
+	if o.err != nil {
+		word, seen = "FAIL", firstLine(o.err.Error())
 	}
-	fmt.Printf("ok   %6.1f s  %s: %s\n", took.Seconds(), name, seen)
-	return nil
+	return fmt.Sprintf("%s %6.1f s  %-22s  %s", word, o.took.Seconds(), o.name, seen)
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// step runs a step, and says when it begins and what it came to.
+func (t *test) step(ctx context.Context, name, about string, do func(context.Context) (string, error)) outcome {
+	begin := time.Now()
+	fmt.Printf("%s  %s: %s\n", begin.Sub(t.begin).Round(time.Second), name, about)
+	seen, err := do(ctx)
+	o := outcome{name, seen, time.Since(begin), err}
+	fmt.Println("     ", o)
+	if err != nil {
+		fmt.Printf("%v\n%s\n", err, t.trouble(ctx))
+	}
+	return o
+}
+
+// trouble is what helps to find out why a step failed.
+func (t *test) trouble(ctx context.Context) string {
+	if t.Cluster == nil || ctx.Err() != nil {
+		return ""
+	}
+	pods, podsErr := t.Kubectl(ctx, "get", "pods", "--all-namespaces", "--output=wide")
+	events, eventsErr := t.Kubectl(ctx, "events", "--all-namespaces", "--types=Warning")
+	lines := strings.Split(strings.TrimSpace(events), "\n")
+	if err := errors.Join(podsErr, eventsErr); err != nil {
+		return err.Error()
+	}
+	return pods + strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
 
 func (t *test) run(ctx context.Context, installOnly bool) error {
+	t.begin = time.Now()
 	steps := []struct {
-		name string
-		do   func(context.Context) (string, error)
+		name, about string
+		do          func(context.Context) (string, error)
 	}{
-		{"cluster", t.startCluster},
-		{"Prometheus Operator", t.installMonitoring},
-		{"shop", t.installShop},
-		{"helm install", t.installPrevious},
-		{"samples", t.applySamples},
-		{"Pods are ready", t.podsReady},
-		{"in use", t.beginUse},
-		{"Prometheus", t.prometheusWorks},
-		{"upgrade", t.upgrade},
-		{"alert despite restarts", t.alertDespiteRestarts},
-		{"leader killed", t.killLeader},
-		{"strangers", t.refuseStrangers},
-		{"drain", t.drain},
-		{"statuses", t.statusesShow}, // late, because the rules for them run every five minutes
-		{"nothing lost", t.nothingLost},
-		{"uninstall", t.uninstall},
-		{"kustomize", t.kustomize},
+		{"cluster", "a control plane, one node, and DNS", t.startCluster},
+		{"Prometheus Operator", "with a Prometheus and an Alertmanager", t.installMonitoring},
+		{"shop", "the demo's, as a Pod", t.installShop},
+		{"helm install", "the previous version", t.installPrevious},
+		{"samples", "a journey with all its touchpoints", t.applySamples},
+		{"Pods ready", "all of them", t.podsReady},
+		{"in use", "customers answer, probers visit", t.beginUse},
+		{"Prometheus", "scrapes and runs rules", t.prometheusWorks},
+		{"upgrade", "to this version, under load", t.upgrade},
+		{"restarts", "of everything of ours, while the checkout is broken", t.restarts},
+		{"leader killed", "by SIGKILL", t.killLeader},
+		{"strangers", "ask for what is not theirs", t.refuseStrangers},
+		{"alert", "Alertmanager hears of the checkout despite all that", t.alert},
+		{"drain", "kubectl drain", t.drain},
+		{"nothing lost", "what was counted, beside what happened", t.nothingLost},
+		// Late, because the rules for them run every five minutes.
+		{"statuses", "figures on the objects", t.statusesShow},
+		{"uninstall", "keeps the kinds, or removes them, as told", t.uninstall},
+		{"newcomer", "from helm install to a verdict on a journey", t.newcomer},
+		{"kustomize", "the same without Helm", t.kustomize},
 	}
 	if installOnly {
 		steps = steps[:installation]
 	}
+	var outcomes []outcome
 	var errs []error
 	for i, s := range steps {
-		err := t.step(ctx, s.name, s.do)
-		errs = append(errs, err)
-		if err != nil && (i < installation || ctx.Err() != nil) {
+		o := t.step(ctx, s.name, s.about, s.do)
+		outcomes = append(outcomes, o)
+		if o.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s", o.name, firstLine(o.err.Error())))
+		}
+		if o.err != nil && (i < installation || ctx.Err() != nil) {
 			break
 		}
+	}
+	if ctx.Err() != nil {
+		return errors.New("ended by a signal; nothing is left behind")
+	}
+	fmt.Println()
+	for _, o := range outcomes {
+		fmt.Println(o)
+	}
+	if len(errs) > 0 {
+		errs = append(errs, errors.New("above is what the cluster said at that time; sudo bin/e2e -keep lets it run at the end, to be looked into"))
 	}
 	return errors.Join(errs...)
 }
@@ -169,7 +224,7 @@ func (t *test) fill(name string, values any) (string, error) {
 
 func (t *test) installShop(ctx context.Context) (string, error) {
 	t.token = rand.Text()
-	return "applied, with a source of survey answers", t.apply(ctx, "shop.yaml", map[string]string{"Token": t.token})
+	return "as a Deployment behind a Service, with a source of survey answers", t.apply(ctx, "shop.yaml", map[string]string{"Token": t.token})
 }
 
 // installPrevious installs the previous version where nothing but restricted Pods may
@@ -185,7 +240,7 @@ func (t *test) installPrevious(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	values, err := t.fill("values.yaml", map[string]any{"Tag": previousTag, "Probers": 1})
+	values, err := t.fill("values.yaml", map[string]any{"Tag": previousTag, "Probers": 1, "Current": false})
 	if err != nil {
 		return "", err
 	}
@@ -230,6 +285,9 @@ func (t *test) podsReady(ctx context.Context) (string, error) {
 	if _, err := t.Kubectl(ctx, "wait", "--for=condition=Available", "--timeout=60s", "-n", "monitoring", "prometheus/main", "alertmanager/main"); err != nil {
 		return "", err
 	}
+	if _, err := t.Kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=60s", "pods", "--all", "--all-namespaces"); err != nil {
+		return "", err
+	}
 	out, err := t.Kubectl(ctx, "get", "pods", "--all-namespaces", "--no-headers")
-	return fmt.Sprintf("%d of them", strings.Count(out, "\n")), err
+	return fmt.Sprintf("all %d of them", strings.Count(out, "\n")), err
 }

@@ -20,13 +20,18 @@ func main() {
 	keep := flag.Bool("keep", false, "let the cluster run at the end, until Ctrl-C, also after a failure")
 	only := flag.Bool("install-only", false, "end, or with -keep stay, as soon as everything is installed")
 	flag.Parse()
-	begin := time.Now()
 	err := cluster.Isolate(ctx, prepare, func(ctx context.Context, folder string) error {
 		t := &test{folder: folder}
 		defer func() { t.Stop() }()
 		err := t.run(ctx, *only)
-		if *keep {
-			fmt.Printf("%v\nStill running, until Ctrl-C. A shell inside:\n  KUBECONFIG=%s nsenter --mount --net --pid --cgroup --target $(pgrep --newest --full -- -keep)\n", err, t.Kubeconfig())
+		if err == nil {
+			fmt.Printf("all seen in %s\n", time.Since(t.begin).Round(time.Second))
+		}
+		if *keep && t.Cluster != nil && ctx.Err() == nil {
+			if err != nil {
+				fmt.Println(err)
+			}
+			fmt.Printf("Still running, until Ctrl-C. A shell inside:\n  KUBECONFIG=%s nsenter --mount --net --pid --cgroup --target $(pgrep --newest --full -- -keep)\n", t.Kubeconfig())
 			<-ctx.Done()
 		}
 		return err
@@ -35,5 +40,4 @@ func main() {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
-	fmt.Printf("all seen in %s\n", time.Since(begin).Round(time.Second))
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sojourn-dev/sojourn/hack/cluster"
 	"github.com/sojourn-dev/sojourn/hack/localstack"
@@ -20,6 +22,8 @@ const (
 
 // prepare builds everything that runs in the cluster, and the images.
 func prepare(ctx context.Context, folder string) error {
+	fmt.Println("building programs and images; the first time this takes a quarter of an hour")
+	begin := time.Now()
 	var images []cluster.Image
 	for name, binary := range map[string]string{
 		"prometheus":                 localstack.ClusterPrometheusBinary,
@@ -52,7 +56,8 @@ func prepare(ctx context.Context, folder string) error {
 		"sojourn-gateway:" + currentTag: "./cmd/gateway", "sojourn-journey:" + currentTag: "./cmd/kubectl-journey",
 		"shop:1": "./hack/demo/shop",
 	} {
-		program := filepath.Join(folder, "programs", filepath.Base(pkg))
+		// Not in the new folder: what is there and up to date need not be linked again.
+		program := filepath.Join("bin", "e2e-programs", filepath.Base(pkg))
 		if err := cluster.Build(ctx, ".", currentTag, program, pkg); err != nil {
 			return err
 		}
@@ -61,7 +66,11 @@ func prepare(ctx context.Context, folder string) error {
 	if err := copyOperatorManifests(ctx, folder); err != nil {
 		return err
 	}
-	return cluster.Prepare(ctx, folder, images...)
+	if err := cluster.Prepare(ctx, folder, images...); err != nil {
+		return err
+	}
+	fmt.Printf("built in %s\n", time.Since(begin).Round(time.Second))
+	return nil
 }
 
 // copyOperatorManifests puts the Prometheus Operator's own manifests beside ours.
