@@ -669,8 +669,8 @@ func TestScrapeConfig(t *testing.T) {
 		}
 	}
 	if want := (map[string]int{
-		"gateway metrics https " + systemNamespace:  1,
-		"prober metrics https " + systemNamespace:   1,
+		"gateway metrics https " + systemNamespace: 1,
+		"prober metrics https " + systemNamespace:  1,
 		"manager metrics https " + systemNamespace: 1,
 	}); !maps.Equal(scraped, want) {
 		t.Errorf("scraped: %v, want %v", scraped, want)

@@ -14,12 +14,12 @@ import (
 )
 
 // previousRevision is that of the newest tag. As long as there is none, it is the first
-// whose chart a Prometheus Operator as old as the one here takes.
+// whose programs ask who reads their metrics: while that begins, those of before go unread.
 func previousRevision(ctx context.Context) (string, error) {
 	if tag, err := git(ctx, "describe", "--tags", "--abbrev=0", "HEAD^"); err == nil {
 		return git(ctx, "rev-parse", tag+"^{commit}")
 	}
-	found, err := git(ctx, "log", "-S", "nativeHistograms:", "--reverse", "--format=%H", "--", "charts/sojourn/values.yaml")
+	found, err := git(ctx, "log", "-S", "--metrics-secure", "--reverse", "--format=%H", "--", "charts/sojourn/templates/prober.yaml")
 	if err != nil {
 		return "", err
 	}
