@@ -304,7 +304,7 @@ func TestValues(t *testing.T) {
 			manager: `"image":"images.example.com/sojourn/sojourn-manager:2","imagePullPolicy":"Always"`,
 			gateway: `"imagePullSecrets":[{"name":"pull"}]`,
 		}},
-		"image by default": {nil, map[string]string{prober: `"image":"sojourn-prober:0.1.0"`}},
+		"image by default": {nil, map[string]string{prober: `"image":"sojourn-prober:v0.1.0"`}},
 		"namespaces": {values{"namespaces": []any{"shop", "bank"}}, map[string]string{
 			manager: `"--namespaces=shop,bank"`, prober: `"--namespaces=shop,bank"`, gateway: `"--namespaces=shop,bank"`,
 		}},
