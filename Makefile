@@ -6,7 +6,7 @@ BIN := $(CURDIR)/bin
 # The data race detector needs cgo, and so a C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 # Between releases a version as Go makes it of a commit, which sorts by time.
-VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || \
+VERSION ?= $(shell git describe --tags --exact-match --match 'v[0-9]*' --dirty 2>/dev/null || \
 	TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --abbrev=12 --format="v0.0.0-%cd-%h$$(git diff --quiet HEAD || echo -dirty)" 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help

@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -124,7 +126,24 @@ func TestTouchpointsFromTheAPIServer(t *testing.T) {
 // TestMetricsSecure: totals are for those who may get /metrics, and how the gateway is for
 // everybody.
 func TestMetricsSecure(t *testing.T) {
-	plane, _ := controlPlane(t)
+	plane, kubernetes := controlPlane(t)
+	scraper := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "prometheus"}}
+	token := &authenticationv1.TokenRequest{}
+	for _, err := range []error{
+		kubernetes.Create(t.Context(), scraper),
+		kubernetes.SubResource("token").Create(t.Context(), scraper, token),
+		kubernetes.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "scrapes"}, Rules: []rbacv1.PolicyRule{
+			{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}},
+		}}),
+		kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "scrapes"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "scrapes"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "default", Name: "prometheus"}},
+		}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	g, _ := inProcess(t, func(o *options) {
 		o.config, o.database, o.metricsSecure = plane.RESTConfig(), filepath.Join(t.TempDir(), "gateway.db"), true
 	})
@@ -133,7 +152,7 @@ func TestMetricsSecure(t *testing.T) {
 		path, token string
 		want        int
 	}{
-		{"/healthz", "", 200}, {"/readyz", "", 200}, {"/metrics", "", 401}, {"/metrics", "made-up", 401},
+		{"/healthz", "", 200}, {"/readyz", "", 200}, {"/metrics", "", 401}, {"/metrics", "made-up", 401}, {"/metrics", token.Status.Token, 200},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+g.metricsAddress+ask.path, nil)
 		if err != nil {

@@ -173,9 +173,11 @@ func (g *gateway) listenMetrics() error {
 	}
 	g.metricsAddress = listener.Addr().String()
 	if g.options.metricsSecure {
-		if listener, err = process.Encrypt(listener); err != nil {
-			return err
+		encrypted, err := process.Encrypt(listener)
+		if err != nil {
+			return errors.Join(err, listener.Close())
 		}
+		listener = encrypted
 	}
 	g.metricsServer = g.server(paths)
 	g.group.Go(func() error { return serve(g.metricsServer, listener) })

@@ -44,8 +44,8 @@ The exit code is 0 without a change, 1 with one, and 2 if something went wrong.`
   kubectl journey diff -R config/
 
   # In a pull request: the branch against what it shall be merged into.
-  git worktree add /tmp/main origin/main
-  kubectl journey diff -R config/ --from /tmp/main/config
+  git worktree add ../main origin/main
+  kubectl journey diff -R config/ --from ../main/config
 
   # With the rules themselves, as a unified diff.
   kubectl kustomize overlays/production | kubectl journey diff - --rules`,

@@ -43,7 +43,8 @@ func exportGrafanaCommand(streams genericclioptions.IOStreams) *cobra.Command {
 		Short: "Makes Grafana dashboards of journeys",
 		Long: `Makes a Grafana dashboard for each Journey that is named, or for all: its stages in their
 order, its touchpoints by their display names, and panels of what is measured there. With
---overview there is also the one over everything; with --overview and no name, only that.
+--overview there is also the one over everything; with --overview and neither a name nor -f,
+only that.
 
 A dashboard has the same uid each time it is made, so that Grafana replaces it. Several of
 them go into a folder (--output-dir), or are ConfigMaps (-o configmap) that the sidecar of

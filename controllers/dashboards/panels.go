@@ -272,7 +272,7 @@ func comments(s scope, width uint32) panel {
 	const key = "namespace, touchpoint, sentiment"
 	gained := s.each(func(own string) string {
 		total := selector("sojourn_feedback_comments_total", own, nil)
-		return fmt.Sprintf("max by (%s) (max_over_time(%s[1d])) - min by (%s) (min_over_time(%s[1d]))", key, total, key, total)
+		return fmt.Sprintf("max by (%s) (max_over_time(%s[1d:15m])) - min by (%s) (min_over_time(%s[1d:15m]))", key, total, key, total)
 	})
 	return graph("Comments", "How many comments came within a day, by what their answers say: content, let down, neither. What they say is on the journey's page (kubectl journey ui).", "short", width,
 		query("A", fmt.Sprintf("sum by (sentiment) (%s)", gained), "{{sentiment}}")).Min(0)

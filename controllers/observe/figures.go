@@ -151,21 +151,20 @@ func (o *Observer) questions() []question {
 	}
 }
 
-// newQuestions are asked while a budget is new. How it stands over its window is recorded
+// newQuestions are asked of budgets that are new. How they stand over their window is recorded
 // every five minutes; until then the last hour, which is added up every minute, is all there
-// is of the window.
+// is of the window. It is not where the same is counted for longer, because of another
+// promise: an hour must not be taken for a month.
 func (o *Observer) newQuestions() []question {
+	const counts = "namespace, touchpoint, def"
 	lost, all := o.selector(lossesOver+"1h"), o.selector(eventsOver+"1h")
-	unknown := func(read func(b *Budget, value float64)) func(b *Budget, value float64) {
-		return func(b *Budget, value float64) {
-			if math.IsNaN(b.Loss) {
-				read(b, value)
-			}
-		}
+	long := o.selector("", fmt.Sprintf(`__name__=~"%s[0-9]+d"`, eventsOver))
+	young := func(expr string) string {
+		return fmt.Sprintf("%s unless on (%s) last_over_time(%s[%s])", expr, counts, long, withinLong)
 	}
 	return []question{
-		{all, readByCounts(unknown(func(b *Budget, value float64) { b.Events = value }))},
-		{fmt.Sprintf("%s / (%s > 0)", lost, all), readByCounts(unknown(func(b *Budget, value float64) { b.Loss = value }))},
+		{young(all), readByCounts(func(b *Budget, value float64) { b.Events = value })},
+		{young(fmt.Sprintf("(%s / (%s > 0))", lost, all)), readByCounts(func(b *Budget, value float64) { b.Loss = value })},
 	}
 }
 
@@ -342,19 +341,9 @@ func readJourneys(f *figures, answer model.Vector) {
 
 // knowsExperienceOf tells whether something is known of what customers experience at the
 // touchpoints of all these budgets.
-func (f *figures) knowsExperienceOf(budgets map[budgetKey]*Budget) bool {
+func (f *figures) knowsExperienceOf(budgets map[budgetKey]time.Time) bool {
 	for key := range budgets {
 		if f.experiences[types.NamespacedName{Namespace: key.namespace, Name: key.touchpoint}] == nil {
-			return false
-		}
-	}
-	return true
-}
-
-// judgesAll tells whether it is known how every budget stands.
-func (f *figures) judgesAll() bool {
-	for _, b := range f.byKey {
-		if math.IsNaN(b.Loss) {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"sync"
@@ -69,8 +70,10 @@ type Observer struct {
 	doubtful time.Time
 	// rounds counts those that succeeded.
 	rounds int
-	// newest is when last there was a budget that there had not been before.
-	newest time.Time
+	// begun is when the first round was made.
+	begun time.Time
+	// fresh are the budgets that were not there in a round before, and since when they are.
+	fresh map[budgetKey]time.Time
 	// woken are the figures by which somebody was woken last.
 	woken wokenBy
 
@@ -175,27 +178,27 @@ func (o *Observer) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ask := func(questions []question) error {
+	ask := func(questions []question, to *figures) error {
 		for _, question := range questions {
 			answer, err := o.prometheus.vector(ctx, question.expr)
 			if err != nil {
 				return err
 			}
-			question.read(&found, answer)
+			question.read(to, answer)
 		}
 		return nil
 	}
-	if err := ask(o.questions()); err != nil {
+	if err := ask(o.questions(), &found); err != nil {
 		return err
 	}
-	hasNew := o.hasNew(found)
-	if hasNew && !found.judgesAll() {
-		if err := ask(o.newQuestions()); err != nil {
+	o.takeFresh(found)
+	if unjudged := o.unjudged(found); len(unjudged.byKey) > 0 {
+		if err := ask(o.newQuestions(), &unjudged); err != nil {
 			return err
 		}
 	}
-	if o.rounds%slowRounds == 0 || hasNew && !o.shown.knowsExperienceOf(found.byKey) {
-		if err := ask(o.slowQuestions()); err != nil {
+	if o.rounds%slowRounds == 0 || !o.shown.knowsExperienceOf(o.fresh) {
+		if err := ask(o.slowQuestions(), &found); err != nil {
 			return err
 		}
 	} else {
@@ -207,16 +210,36 @@ func (o *Observer) round(ctx context.Context) error {
 	return nil
 }
 
-// hasNew tells whether there are budgets for whose figures somebody may wait: all, when this
-// process begins to ask, and later those that were not there before.
-func (o *Observer) hasNew(found figures) bool {
-	for key := range found.byKey {
-		if o.shown.byKey[key] == nil {
-			o.newest = o.now()
-			break
+// takeFresh notes which budgets were not there before, and forgets those that no longer are
+// new. Of those that this process met when it began to ask, nobody knows.
+func (o *Observer) takeFresh(found figures) {
+	now := o.now()
+	if o.rounds == 0 {
+		o.begun, o.fresh = now, map[budgetKey]time.Time{}
+		return
+	}
+	for key, since := range o.fresh {
+		if found.byKey[key] == nil || now.Sub(since) >= novelty {
+			delete(o.fresh, key)
 		}
 	}
-	return !o.newest.IsZero() && o.now().Sub(o.newest) < novelty
+	for key := range found.byKey {
+		if o.shown.byKey[key] == nil {
+			o.fresh[key] = now
+		}
+	}
+}
+
+// unjudged are the budgets that may be new and of which it is not known how they stand.
+func (o *Observer) unjudged(found figures) figures {
+	unjudged := newFigures()
+	justBegun := o.now().Sub(o.begun) < novelty
+	for key, b := range found.byKey {
+		if _, fresh := o.fresh[key]; (fresh || justBegun) && math.IsNaN(b.Loss) {
+			unjudged.byKey[key] = b
+		}
+	}
+	return unjudged
 }
 
 // question asks for what a series was when it was last written. A range is read because

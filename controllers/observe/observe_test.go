@@ -244,6 +244,55 @@ func TestNewBudgetsAreShownSoon(t *testing.T) {
 	}
 }
 
+// TestOldSilenceCostsNothing: a budget of which nothing is known, and never will be, has nobody
+// ask more because another one is new.
+func TestOldSilenceCostsNothing(t *testing.T) {
+	answers := map[string][]string{} // by a part of the question: samples
+	asked := 0
+	o := newObserver(t, Options{URL: answering(t, func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		var samples []string
+		for part, these := range answers {
+			if strings.Contains(r.FormValue("query"), part) {
+				samples = these
+			}
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s]}}`, strings.Join(samples, ","))
+	}).URL}, logr.Discard())
+	now := time.Now()
+	o.now = func() time.Time { return now }
+	sample := func(touchpoint, labels, value string) string {
+		return fmt.Sprintf(`{"metric":{"namespace":"shop","touchpoint":%q,"def":"d","slo":%[1]q,"objective":"up"%s},"value":[1,%q]}`, touchpoint, labels, value)
+	}
+	round := func() (questions int) {
+		t.Helper()
+		asked = 0
+		if err := o.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(30 * time.Second)
+		return asked
+	}
+	const roster = `,"family":"traffic","window":"28d","floor":"3"`
+	silent, fresh := sample("silent", roster, "0.01"), sample("fresh", roster, "0.01")
+	answers[rules.Budget] = []string{silent}
+	round()
+	now = now.Add(novelty)
+	fast := len(o.questions()) + 1
+	if got := round(); got != fast {
+		t.Errorf("%d questions while one is silent, want %d", got, fast)
+	}
+	answers[rules.Budget] = []string{silent, fresh}
+	answers[rules.SampleSize], answers[rules.MeanLoss] = []string{sample("fresh", "", "20")}, []string{sample("fresh", "", "0.3")}
+	answers[rules.ExperienceVisits] = []string{sample("fresh", `,"__name__":"`+rules.ExperienceVisits+`","source":"probe"`, "20")}
+	if got, want := round(), fast+len(o.slowQuestions()); got != want {
+		t.Errorf("%d questions until the experience is known, want %d", got, want)
+	}
+	if got := round(); got != fast {
+		t.Errorf("%d questions once the new one is known, want %d", got, fast)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	if err := (Options{}).Validate(); err != nil {
 		t.Error(err)

@@ -458,7 +458,7 @@ func TestMistakes(t *testing.T) {
 		"/manager/ruleLabels/level": {"manager": values{"ruleLabels": values{"level": 1}}},
 		"/gateway/replicas': value must be one of 0, 1, 'more only if gateway.databaseSecret names":           {"gateway": values{"replicas": 2}},
 		"/serviceMonitors/enabled': value must be one of false, 'true only without scrapeAnnotations.enabled": {"serviceMonitors": values{"enabled": true}, "scrapeAnnotations": values{"enabled": true}, "metrics": values{"secure": false}},
-		"/metrics/secure': value must be one of false, 'true only without scrapeAnnotations.enabled": {"scrapeAnnotations": values{"enabled": true}},
+		"/metrics/secure': value must be one of false, 'true only without scrapeAnnotations.enabled":          {"scrapeAnnotations": values{"enabled": true}},
 		"/networkPolicies/metricsFrom": {"networkPolicies": values{"metricsFrom": []any{"monitoring"}}},
 		"/dashboards/namespace":        {"dashboards": values{"namespace": "Grafana"}},
 		"/gateway/sourceNamespaces/0":  {"gateway": values{"sourceNamespaces": []any{"*"}}},

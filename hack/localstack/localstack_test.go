@@ -6,8 +6,6 @@ import (
 	"time"
 )
 
-// eventually waits for a condition and tells how long it took: these tests are
-// about time as much as about outcome.
 // eventually waits for what comes within seconds, unless the machine has much else to do.
 func eventually(t *testing.T, what string, condition func(context.Context) error) {
 	t.Helper()

@@ -30,8 +30,9 @@ func (r *release) chart(name string) error {
 		if name == "tests" {
 			return filepath.SkipDir
 		}
-		if entry.IsDir() {
-			return nil
+		if base := entry.Name(); entry.IsDir() || strings.HasPrefix(base, ".") && base != ".helmignore" ||
+			strings.HasSuffix(base, "~") || strings.HasSuffix(base, ".orig") || strings.HasSuffix(base, ".tgz") {
+			return nil // as .helmignore says
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {

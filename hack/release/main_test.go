@@ -107,6 +107,7 @@ func TestMistakes(t *testing.T) {
 		"such as linux/amd64":                       {"images", "--platforms=amd64"},
 		"images are for Linux":                      {"images", "--platforms=darwin/arm64"},
 		"IMAGE_PREFIX is not set":                   {"push"},
+		"IMAGE_PREFIX=alice names no registry":      {"push", "--image-prefix=alice"},
 		"IMAGE_PREFIX=https://images.example.com/a": {"push", "--image-prefix=https://images.example.com/a"},
 		"IMAGE_PREFIX=images.example.com/A":         {"push", "--image-prefix=images.example.com/A"},
 		"run it in the project's root":              {"push", "--image-prefix=images.example.com/a", "--checkout=" + t.TempDir()},

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +35,9 @@ func (r *release) push(ctx context.Context) error {
 	images, err := r.images()
 	if err != nil {
 		return err
+	}
+	if images[0].tag.RegistryStr() == "" {
+		return fmt.Errorf("IMAGE_PREFIX=%s names no registry: write one before the first slash, such as images.example.com/%[1]s", r.imagePrefix)
 	}
 	// Before minutes of compiling.
 	for _, image := range images {
@@ -67,6 +72,10 @@ func (r *release) push(ctx context.Context) error {
 	}
 	const chart = "sojourn.tgz"
 	if err := errors.Join(r.chart(chart), r.manifests()); err != nil {
+		return err
+	}
+	// Of a release whose files these may have replaced.
+	if err := os.Remove(filepath.Join(r.out, sumsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	fmt.Fprintf(r.log, "\npushed for %s:\n%s\n\ninstall by one of\n  helm install sojourn %s -n sojourn-system --create-namespace\n  kubectl apply --server-side -f %s\n",

@@ -50,14 +50,21 @@ func (v *Reviewer) Metrics(metrics http.Handler, log *slog.Logger) http.Handler 
 			log.Warn("the API server does not say who scrapes; whoever could lately still can", "error", err)
 		case status == http.StatusForbidden:
 			scrapers.Remove(key)
-			http.Error(w, "you may not get /metrics: bind the ClusterRole sojourn-metrics-reader to the service account that scrapes", status)
+			http.Error(w, "you may not get /metrics: bind a ClusterRole that may, such as sojourn-metrics-reader, to the service account that scrapes", status)
 			return
 		default:
-			if status == http.StatusUnauthorized {
+			said := err.Error()
+			switch status {
+			case http.StatusUnauthorized:
 				scrapers.Remove(key)
 				Challenge(w)
+			case http.StatusServiceUnavailable:
+				log.Error("cannot ask who scrapes", "error", err)
+				said = "the API server cannot be asked who you are and what you may do" // what it said is for the log
+			default:
+				log.Warn("does not ask who scrapes: too many tokens that are not known", "from", r.RemoteAddr)
 			}
-			http.Error(w, err.Error(), status)
+			http.Error(w, said, status)
 			return
 		}
 		metrics.ServeHTTP(w, r)

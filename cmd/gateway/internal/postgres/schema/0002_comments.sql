@@ -1,5 +1,6 @@
 -- How many of total carried a comment. Those that were erased before this is known cannot be
--- counted any more.
+-- counted any more, nor those that a gateway of the version before takes beside a newer one.
+-- Nothing is accepted while this runs.
 ALTER TABLE counters ADD COLUMN comments bigint NOT NULL DEFAULT 0;
 UPDATE counters SET comments = kept.comments
     FROM (SELECT namespace, touchpoint, instrument, score, count(*) AS comments FROM responses WHERE comment <> '' GROUP BY 1, 2, 3, 4) AS kept
