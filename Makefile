@@ -24,7 +24,7 @@ demo: ## See alerts fire for a broken shop, on this machine; ONCE=1 ends by itse
 # beside them, and gives way.
 .PHONY: test computing
 test: build drift parts ## Everything that CI checks.
-	$(MAKE) --no-print-directory -j 3 waiting controllers computing
+	$(MAKE) --no-print-directory -j 3 story waiting computing
 computing:
 	nice $(MAKE) --no-print-directory vet
 	nice $(MAKE) --no-print-directory lint
@@ -62,19 +62,19 @@ e2e: ## Install into a real cluster with Pods, and see that all goes on whatever
 
 .PHONY: unit
 unit: parts ## All tests, the data race detector on where goroutines meet.
-	$(MAKE) --no-print-directory -j 3 waiting controllers others
+	$(MAKE) --no-print-directory -j 3 story waiting others
 
 # What computes and little else: under the race detector it takes minutes.
 LONE := internal/(mermaid|openslo|picture|terminal|backtest)
 # Vet looks at all of it for itself.
 TEST := $(GO) test -timeout 30m -vet=off
 
-.PHONY: waiting controllers others
-waiting:
+.PHONY: story waiting others
+story:
 	$(TEST) ./hack/e2e
-	$(TEST) $(RACE) ./cmd/prober
-controllers:
+waiting:
 	$(TEST) ./controllers
+	$(TEST) $(RACE) ./cmd/prober
 others:
 	$(TEST) ./api/... ./config/... $$($(GO) list ./controllers/... ./hack/... | grep -vE '/(controllers|hack/e2e)$$') $$($(GO) list ./cmd/... | grep -E '$(LONE)')
 	$(if $(RACE),,@echo "no C compiler, so no data race detector")
