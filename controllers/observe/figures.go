@@ -151,13 +151,15 @@ func (o *Observer) questions() []question {
 	}
 }
 
-// newQuestions are asked of budgets that are new. How they stand over their window is recorded
-// every five minutes; until then the last hour, which is added up every minute, is all there
-// is of the window. It is not where the same is counted for longer, because of another
-// promise: an hour must not be taken for a month.
-func (o *Observer) newQuestions() []question {
+// newQuestions are asked of budgets that are new, whose namespaces are these. How they stand
+// over their window is recorded every five minutes; until then the last hour, added up here of
+// what is counted every minute, is all there is of the window. It is not where the same is
+// counted for longer, because of another promise: an hour must not be taken for a month.
+func (o *Observer) newQuestions(namespaces []string) []question {
 	const counts = "namespace, touchpoint, def"
-	lost, all := o.selector(lossesOver+"1h"), o.selector(eventsOver+"1h")
+	here := fmt.Sprintf("namespace=~%q", oneOf(namespaces))
+	hour := func(series string) string { return fmt.Sprintf("sum_over_time(%s[1h])", o.selector(series, here)) }
+	lost, all := hour("sojourn:touchpoint_losses:count1m"), hour("sojourn:touchpoint_events:count1m")
 	long := o.selector("", fmt.Sprintf(`__name__=~"%s[0-9]+d"`, eventsOver))
 	young := func(expr string) string {
 		return fmt.Sprintf("%s unless on (%s) last_over_time(%s[%s])", expr, counts, long, withinLong)
@@ -337,6 +339,16 @@ func readJourneys(f *figures, answer model.Vector) {
 			journey.Entries[intern(sample, "stage")] = value
 		}
 	}
+}
+
+// namespaces are those of all budgets.
+func (f *figures) namespaces() []string {
+	var names []string
+	for key := range f.byKey {
+		names = append(names, key.namespace)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // knowsExperienceOf tells whether something is known of what customers experience at the

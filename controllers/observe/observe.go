@@ -193,7 +193,7 @@ func (o *Observer) round(ctx context.Context) error {
 	}
 	o.takeFresh(found)
 	if unjudged := o.unjudged(found); len(unjudged.byKey) > 0 {
-		if err := ask(o.newQuestions(), &unjudged); err != nil {
+		if err := ask(o.newQuestions(unjudged.namespaces()), &unjudged); err != nil {
 			return err
 		}
 	}
@@ -251,13 +251,18 @@ func (o *Observer) question(series string) string {
 // selector selects a series of the namespaces that are asked of.
 func (o *Observer) selector(series string, matchers ...string) string {
 	if len(o.options.Namespaces) > 0 {
-		var names []string
-		for _, name := range o.options.Namespaces {
-			names = append(names, regexp.QuoteMeta(name))
-		}
-		matchers = append(matchers, fmt.Sprintf("namespace=~%q", strings.Join(names, "|")))
+		matchers = append(matchers, fmt.Sprintf("namespace=~%q", oneOf(o.options.Namespaces)))
 	}
 	return series + "{" + strings.Join(matchers, ",") + "}"
+}
+
+// oneOf is a regular expression for these names.
+func oneOf(names []string) string {
+	var quoted []string
+	for _, name := range names {
+		quoted = append(quoted, regexp.QuoteMeta(name))
+	}
+	return strings.Join(quoted, "|")
 }
 
 // doubts tells whether silence says nothing: a Prometheus that was away has missed

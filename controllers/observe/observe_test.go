@@ -208,9 +208,9 @@ func TestNewBudgetsAreShownSoon(t *testing.T) {
 
 	const meaning, budget = `"def":"probe/availability"`, `"slo":"checkout","objective":"up","def":"probe/availability"`
 	answers[rules.Budget] = answer(budget+`,"family":"traffic","window":"4w","floor":"3"`, "0.01")
-	answers[eventsOver+"1h{}"] = answer(meaning, "12")
-	answers[lossesOver+"1h{} /"] = answer(meaning, "0.5")
-	if got, want := round(), fast+len(o.newQuestions())+slow; got != want {
+	answers[`sum_over_time(sojourn:touchpoint_events:count1m{namespace=~"shop"}[1h])`] = answer(meaning, "12")
+	answers[`(sum_over_time(sojourn:touchpoint_losses:count1m{namespace=~"shop"}[1h]) / (sum_over_time(sojourn:touchpoint_events:count1m`] = answer(meaning, "0.5")
+	if got, want := round(), fast+len(o.newQuestions(nil))+slow; got != want {
 		t.Errorf("%d questions while a budget is new, want %d", got, want)
 	}
 	if b := o.BudgetsOf(named("checkout")); len(b) != 1 || b[0].Events != 12 || b[0].Loss != 0.5 {
@@ -235,7 +235,7 @@ func TestNewBudgetsAreShownSoon(t *testing.T) {
 
 	// What is silent is not asked after for ever.
 	delete(answers, rules.MeanLoss)
-	if got, want := round(), fast+len(o.newQuestions()); got != want {
+	if got, want := round(), fast+len(o.newQuestions(nil)); got != want {
 		t.Errorf("%d questions while little is known, want %d", got, want)
 	}
 	now = now.Add(novelty)
