@@ -160,7 +160,7 @@ func (g *gateway) listenMetrics() error {
 		http.Error(w, "there are no totals to show: "+(*g.closed.Load()).Error(), http.StatusServiceUnavailable)
 	})
 	if g.options.metricsSecure {
-		reviewer, err := signin.ForCluster(g.options.config)
+		reviewer, err := signin.New(g.options.config)
 		if err != nil {
 			return err
 		}

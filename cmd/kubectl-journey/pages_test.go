@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sojourn-dev/sojourn/hack/localstack"
+	"github.com/sojourn-dev/sojourn/hack/manual"
 )
 
 // typedPages are those whose commands of the plugin are typed on a cluster with the sample
@@ -25,10 +26,7 @@ var notTyped = regexp.MustCompile(`journey ui$|--watch|--from ../main`)
 // answeredByOne are commands that end with 1 at this shop: that is their answer.
 var answeredByOne = regexp.MustCompile(`journey gate |gate\.sh$|--exit-code|journey diff |import openslo |export openslo `)
 
-var (
-	commandBlock = regexp.MustCompile("(?ms)^ *```(sh|console)\n(.*?)^ *```$")
-	aboutCommand = regexp.MustCompile(` +# .*$`)
-)
+var aboutCommand = regexp.MustCompile(` +# .*$`)
 
 // typePages types the commands of pages, in their order, each page in a folder of its own.
 func typePages(t *testing.T, kubeconfig string) {
@@ -56,7 +54,7 @@ func typePages(t *testing.T, kubeconfig string) {
 	itsAddress := strings.NewReplacer("http://localhost:9090", prometheus.URL, "http://127.0.0.1:9090", prometheus.URL)
 	for _, page := range typedPages {
 		t.Run(page, func(t *testing.T) {
-			text, err := os.ReadFile(filepath.Join("../..", page))
+			read, err := manual.Read(filepath.Join("../..", page))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +77,7 @@ func typePages(t *testing.T, kubeconfig string) {
 				}
 			}
 			typed := 0
-			for _, line := range pluginCommands(string(text)) {
+			for _, line := range pluginCommands(read) {
 				if notTyped.MatchString(line) {
 					continue
 				}
@@ -104,11 +102,14 @@ func typePages(t *testing.T, kubeconfig string) {
 }
 
 // pluginCommands are those of a page's blocks, one a line, that have to do with the plugin.
-func pluginCommands(page string) (found []string) {
-	for _, block := range commandBlock.FindAllStringSubmatch(page, -1) {
-		for line := range strings.Lines(block[2]) {
+func pluginCommands(page *manual.Page) (found []string) {
+	for _, block := range page.Blocks {
+		if block.Language != "sh" && block.Language != "console" {
+			continue
+		}
+		for line := range strings.Lines(block.Text) {
 			line = strings.TrimSpace(line)
-			if block[1] == "console" {
+			if block.Language == "console" {
 				var typed bool
 				if line, typed = strings.CutPrefix(line, "$ "); !typed {
 					continue // what it prints
@@ -128,7 +129,15 @@ func pluginCommands(page string) (found []string) {
 
 func TestPluginCommands(t *testing.T) {
 	const page = "```sh\nkubectl apply -f x\nkubectl journey map -A     # all\n```\n\n   ```console\n   $ kubectl journey gate x\n   no\n   ```\n"
-	if got := fmt.Sprintf("%q", pluginCommands(page)); got != `["kubectl journey map -A" "kubectl journey gate x"]` {
+	file := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := manual.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%q", pluginCommands(read)); got != `["kubectl journey map -A" "kubectl journey gate x"]` {
 		t.Error(got)
 	}
 }

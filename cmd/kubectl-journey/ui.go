@@ -192,7 +192,7 @@ func (o *uiOptions) serveOthers(ctx context.Context, cluster *clusterFlags, opti
 	if err != nil {
 		return err
 	}
-	reviewer, err := signin.ForCluster(config)
+	reviewer, err := signin.New(config)
 	if err != nil {
 		return err
 	}

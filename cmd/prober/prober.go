@@ -175,7 +175,7 @@ func newProber(o options) (*prober, error) {
 	if p.reporter, err = report.New(o.Config, report.Options{Location: o.Location, Told: p.watcher.Told, Log: o.Log}); err != nil {
 		return nil, err
 	}
-	reviewer, err := signin.ForCluster(o.Config)
+	reviewer, err := signin.New(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -186,20 +186,21 @@ func newProber(o options) (*prober, error) {
 	p.scraped = p.metricsHandler()
 	if o.MetricsSecure {
 		// Of its own, so that who tries tokens at the pages keeps no scraper waiting.
-		if reviewer, err = signin.ForCluster(o.Config); err != nil {
+		if reviewer, err = signin.New(o.Config); err != nil {
 			return nil, err
 		}
 		p.scraped = reviewer.Metrics(p.scraped, o.Log)
 	}
 	for _, l := range []struct {
 		flag, address string
+		encrypted     bool
 		to            *net.Listener
 	}{
-		{"--metrics-bind-address", o.MetricsAddress, &p.metrics},
-		{"--health-probe-bind-address", o.HealthAddress, &p.health},
-		{"--debug-bind-address", o.DebugAddress, &p.debug},
+		{"--metrics-bind-address", o.MetricsAddress, o.MetricsSecure, &p.metrics},
+		{"--health-probe-bind-address", o.HealthAddress, false, &p.health},
+		{"--debug-bind-address", o.DebugAddress, true, &p.debug},
 	} {
-		if *l.to, err = listen(l.address); err != nil {
+		if *l.to, err = listen(l.address, l.encrypted); err != nil {
 			for _, open := range []net.Listener{p.metrics, p.health} {
 				if open != nil {
 					open.Close()
@@ -208,24 +209,18 @@ func newProber(o options) (*prober, error) {
 			return nil, fmt.Errorf("%s: %w", l.flag, err)
 		}
 	}
-	if p.debug != nil {
-		if p.debug, err = process.Encrypt(p.debug); err != nil {
-			return nil, err
-		}
-	}
-	if p.metrics != nil && o.MetricsSecure {
-		if p.metrics, err = process.Encrypt(p.metrics); err != nil {
-			return nil, err
-		}
-	}
 	return p, nil
 }
 
-func listen(address string) (net.Listener, error) {
+func listen(address string, encrypted bool) (net.Listener, error) {
 	if address == "" || address == "0" {
 		return nil, nil
 	}
-	return net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", address)
+	if err != nil || !encrypted {
+		return listener, err
+	}
+	return process.Encrypt(listener)
 }
 
 // Run probes until ctx ends. Visits under way then are called off and counted for

@@ -8,27 +8,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/cache"
-	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
-	"k8s.io/client-go/rest"
 )
 
 // patience is how long a scraper waits for the API server's word before it is served by the
 // last one; Prometheus waits for ten seconds by default.
 const patience = 2 * time.Second
-
-// ForCluster makes a Reviewer that asks the API server of config.
-func ForCluster(config *rest.Config) (*Reviewer, error) {
-	tokens, err := authentication.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	access, err := authorization.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	return New(tokens.TokenReviews(), access.SubjectAccessReviews()), nil
-}
 
 // Metrics serves metrics to those who may get /metrics. Whoever could within the last hour
 // still can while the API server is away: its absence must not silence the alerts on

@@ -78,7 +78,7 @@ func TestMetrics(t *testing.T) {
 	}
 
 	var logged log
-	reviewer, err := ForCluster(cluster.RESTConfig())
+	reviewer, err := New(cluster.RESTConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

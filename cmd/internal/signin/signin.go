@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/cache"
 	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -43,9 +44,9 @@ var (
 // User is somebody whom the API server knows.
 type User = authenticationv1.UserInfo
 
-// Reviewer asks the API server who somebody is, and whether they may. It is given the two
-// interfaces and not a whole kubernetes.Interface: its clients of every kind there is would
-// make a program a fifth larger.
+// Reviewer asks the API server who somebody is, and whether they may. It has the two clients
+// and not a whole kubernetes.Interface, whose clients of every kind there is would make a
+// program a fifth larger.
 type Reviewer struct {
 	tokens  authentication.TokenReviewInterface
 	access  authorization.SubjectAccessReviewInterface
@@ -55,12 +56,21 @@ type Reviewer struct {
 	answers *cache.LRUExpireCache // by question: bool
 }
 
-// New makes a reviewer that remembers answers for ten seconds.
-func New(tokens authentication.TokenReviewInterface, access authorization.SubjectAccessReviewInterface) *Reviewer {
-	return &Reviewer{
-		tokens: tokens, access: access, pace: rate.NewLimiter(reviewsPerSecond, 2*reviewsPerSecond),
-		users: cache.NewLRUExpireCache(mostTokens), proven: cache.NewLRUExpireCache(mostTokens), answers: cache.NewLRUExpireCache(mostAnswers),
+// New makes a reviewer that asks the API server of config, and remembers answers for ten
+// seconds.
+func New(config *rest.Config) (*Reviewer, error) {
+	tokens, err := authentication.NewForConfig(config)
+	if err != nil {
+		return nil, err
 	}
+	access, err := authorization.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Reviewer{
+		tokens: tokens.TokenReviews(), access: access.SubjectAccessReviews(), pace: rate.NewLimiter(reviewsPerSecond, 2*reviewsPerSecond),
+		users: cache.NewLRUExpireCache(mostTokens), proven: cache.NewLRUExpireCache(mostTokens), answers: cache.NewLRUExpireCache(mostAnswers),
+	}, nil
 }
 
 // TokenOf finds the token in a request; empty if there is none. Browsers ask people for a

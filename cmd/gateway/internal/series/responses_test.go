@@ -26,24 +26,27 @@ func touchpoint(name string, instruments ...v1alpha1.InstrumentType) *v1alpha1.T
 	return t
 }
 
+// open opens the ledger of a SQLite database.
+func open(t *testing.T, path string) *ledger.Ledger {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(t.Context(), store, ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 const header = `# HELP sojourn_survey_responses_total Survey responses accepted, by touchpoint, instrument and score. A total of the database: every gateway on it shows the same. Series with a segment are parts of those without.
 # TYPE sojourn_survey_responses_total counter
 `
 
 func TestSeriesLiveWithTheirTouchpoint(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gateway.db")
-	open := func() *ledger.Ledger {
-		store, err := sqlite.Open(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := ledger.Open(t.Context(), store, ledger.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	l := open()
+	l := open(t, path)
 	defer func() { _ = l.Close() }()
 	known := []*v1alpha1.Touchpoint{touchpoint("advert"), {ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shelf"}}}
 	expect := func(what, series string) {
@@ -88,7 +91,7 @@ sojourn_survey_responses_total{instrument="csat",namespace="shop",score="5"`, 1)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = open()
+	l = open(t, path)
 	expect("still deleted, after a restart", "")
 	known = before
 	expect("the touchpoint came back", one)
@@ -136,18 +139,7 @@ sojourn_survey_responses_total{instrument="csat",namespace="shop",score="%[1]d",
 // something else.
 func TestComments(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gateway.db")
-	open := func() *ledger.Ledger {
-		store, err := sqlite.Open(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := ledger.Open(t.Context(), store, ledger.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	l := open()
+	l := open(t, path)
 	defer func() { _ = l.Close() }()
 	checkout := touchpoint("checkout", v1alpha1.InstrumentCES, v1alpha1.InstrumentCES1)
 	expect := func(what string, positive, neutral, negative int) {
@@ -183,7 +175,7 @@ sojourn_feedback_comments_total{namespace="shop",sentiment="positive",touchpoint
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = open()
+	l = open(t, path)
 	checkout = touchpoint("checkout", v1alpha1.InstrumentCSAT)
 	expect("after an erasure, a restart and a change of the survey", 2, 1, 2)
 }

@@ -13,8 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sojourn-dev/sojourn/cmd/internal/signin"
@@ -87,18 +85,14 @@ func TestSignIn(t *testing.T) {
 	bind("bank", "more", account("owner"))
 	bind("shop", "see", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "marketing"})
 
-	tokens, err := authentication.NewForConfig(cluster.RESTConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	access, err := authorization.NewForConfig(cluster.RESTConfig())
+	reviewer, err := signin.New(cluster.RESTConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const secret = "correct horse battery staple"
 	s := newServer(t, newFixture(), func(o *Options) {
 		o.Gate = &SignIn{
-			Reviewer: signin.New(tokens.TokenReviews(), access.SubjectAccessReviews()),
+			Reviewer: reviewer,
 			Proxy:    &Proxy{UserHeader: "X-User", GroupHeader: "X-Groups", SecretHeader: "X-Secret", Secret: secret, Certificates: true},
 		}
 	})
